@@ -1,0 +1,1 @@
+//! The cash machine: screen, commands, journal.

@@ -1,0 +1,2 @@
+//! The cash machine.
+fn main() {}

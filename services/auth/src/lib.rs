@@ -1,0 +1,1 @@
+//! The auth service: cards, PINs, lockout and sessions.

@@ -1,0 +1,2 @@
+//! Starts the auth service.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The double-entry ledger service: one writer, one order, one fsync for many transactions.

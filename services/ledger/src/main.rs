@@ -1,0 +1,2 @@
+//! Starts the ledger service.
+fn main() {}
