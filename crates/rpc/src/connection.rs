@@ -1,0 +1,245 @@
+//! One accepted connection: it has to introduce itself, to call something, and to stay alive.
+//!
+//! A peer that sends garbage is closed at once; one that says nothing, at the handshake timeout; one that never
+//! makes a call, at the first-call timeout; one that stops answering pings, at the keepalive timeout;
+//! one that has no calls for long is asked to go (GOAWAY), which a client answers by connecting anew later.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+use tower::Service;
+
+/// What every HTTP/2 client says first (RFC 9113 §3.4).
+const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a connection may take, and how large its parts may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionConfig {
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) first_call_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) keepalive_interval: Duration,
+    pub(crate) keepalive_timeout: Duration,
+    pub(crate) max_streams: u32,
+    pub(crate) max_local_error_resets: usize,
+    pub(crate) max_header_list_bytes: u32,
+}
+
+/// Serves one connection until it ends, is asked to go and has gone, or is cut.
+///
+/// `going_away` asks it to finish its calls and close; `cut` closes it with its calls.
+pub(crate) async fn serve<S>(
+    mut stream: TcpStream,
+    config: ConnectionConfig,
+    service: S,
+    going_away: CancellationToken,
+    cut: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    // Small answers must not wait for the peer's acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let peer = stream.connect_info();
+    let address = peer.remote_addr;
+    let introduced = tokio::select! {
+        introduced = timeout(config.handshake_timeout, introduces_itself(&mut stream)) => introduced,
+        () = going_away.cancelled() => return,
+    };
+    if !matches!(introduced, Ok(Ok(true))) {
+        tracing::debug!(peer = ?address, "closed a connection that does not speak HTTP/2");
+        return;
+    }
+    let calls = Arc::new(Calls::default());
+    let service = PerConnection { service, peer, calls: Arc::clone(&calls) };
+    let stream = Rewound { preface: &PREFACE, stream: TokioIo::new(stream) };
+    let mut connection = pin!(builder(&config).serve_connection(stream, service));
+
+    let mut asked_to_go = false;
+    let mut first = true;
+    let mut seen = 0;
+    let mut patience = pin!(tokio::time::sleep(config.first_call_timeout));
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = ?address, %error, "a connection ended badly");
+                }
+                return;
+            }
+            () = cut.cancelled() => return,
+            () = going_away.cancelled(), if !asked_to_go => {
+                asked_to_go = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut patience, if !asked_to_go => {
+                let begun = calls.begun.load(Ordering::Relaxed);
+                if first && begun == 0 {
+                    tracing::debug!(peer = ?address, "closed a connection that made no call");
+                    return;
+                }
+                if !first && begun == seen && begun == calls.ended.load(Ordering::Relaxed) {
+                    asked_to_go = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                first = false;
+                seen = begun;
+                patience.as_mut().reset(tokio::time::Instant::now() + config.idle_timeout);
+            }
+        }
+    }
+}
+
+/// Reads the client's preface; false as soon as it is something else.
+async fn introduces_itself(stream: &mut TcpStream) -> io::Result<bool> {
+    let mut read = 0;
+    let mut buffer = [0; PREFACE.len()];
+    while read < PREFACE.len() {
+        let more = stream.read(&mut buffer[read..]).await?;
+        if more == 0 || buffer[read..read + more] != PREFACE[read..read + more] {
+            return Ok(false);
+        }
+        read += more;
+    }
+    Ok(true)
+}
+
+fn builder(config: &ConnectionConfig) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams)
+        .max_local_error_reset_streams(config.max_local_error_resets)
+        .max_header_list_size(config.max_header_list_bytes)
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout)
+        // gRPC has no use for it.
+        .auto_date_header(false);
+    builder
+}
+
+/// Calls of one connection, to see whether anybody uses it. Touched by this connection only.
+#[derive(Default)]
+struct Calls {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+/// The service as one connection sees it: every call knows its peer and is counted.
+struct PerConnection<S> {
+    service: S,
+    peer: TcpConnectInfo,
+    calls: Arc<Calls>,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for PerConnection<S>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Counted<S::Future>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        self.calls.begun.fetch_add(1, Ordering::Relaxed);
+        let ended = Ended(Arc::clone(&self.calls));
+        // Every layer is always ready, so a clone needs no `poll_ready` first.
+        Counted { inner: self.service.clone().call(request), _ended: ended }
+    }
+}
+
+/// Counts the end of a call on drop, since a call may also be dropped in the middle.
+struct Ended(Arc<Calls>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pin_project! {
+    struct Counted<F> {
+        #[pin]
+        inner: F,
+        _ended: Ended,
+    }
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().inner.poll(context)
+    }
+}
+
+pin_project! {
+    /// The connection with the preface that was read ahead put back in front.
+    struct Rewound<T> {
+        preface: &'static [u8],
+        #[pin]
+        stream: T,
+    }
+}
+
+impl<T: Read> Read for Rewound<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.project();
+        if this.preface.is_empty() {
+            return this.stream.poll_read(context, buffer);
+        }
+        let (now, later) = this.preface.split_at(this.preface.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        *this.preface = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Write> Write for Rewound<T> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.project().stream.poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().stream.poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().stream.poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.project().stream.poll_write_vectored(context, buffers)
+    }
+}
