@@ -235,10 +235,12 @@ mod tests {
         },
     };
 
+    type Call = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
+
     /// Calls that have been let in and are kept waiting; dropping one ends it.
     struct House {
         layer: AdmissionLayer,
-        inside: Vec<Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>>,
+        inside: Vec<Call>,
     }
 
     impl House {

@@ -1,8 +1,9 @@
 //! One accepted connection: it has to introduce itself, to call something, and to stay alive.
 //!
 //! A peer that sends garbage is closed at once; one that says nothing, at the handshake timeout; one that never
-//! makes a call, at the first-call timeout; one that stops answering pings, at the keepalive timeout;
-//! one that has no calls for long is asked to go (GOAWAY), which a client answers by connecting anew later.
+//! makes a call, at the first-call timeout; one that stops answering pings, at the keepalive timeout; one that
+//! begins calls only to reset them, after a thousand; one that has no calls for long is asked to go (GOAWAY),
+//! which a client answers by connecting anew later.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -86,6 +87,10 @@ pub(crate) async fn serve<S>(
                 return;
             }
             () = cut.cancelled() => return,
+            () = calls.flooded.cancelled() => {
+                tracing::debug!(peer = ?address, "closed a connection that abandons its calls");
+                return;
+            }
             () = going_away.cancelled(), if !asked_to_go => {
                 asked_to_go = true;
                 connection.as_mut().graceful_shutdown();
@@ -136,11 +141,33 @@ fn builder(config: &ConnectionConfig) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Calls of one connection, to see whether anybody uses it. Touched by this connection only.
+/// Abandoned calls, less the answered ones, that end a connection: the flood of CVE-2023-44487, as far as it gets
+/// past h2's own limit on resets of streams that were not accepted yet.
+const MAX_ABANDONED: usize = 1000;
+
+/// Calls of one connection, to see whether and how it is used. Touched by this connection only.
 #[derive(Default)]
 struct Calls {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    abandoned: AtomicUsize,
+    flooded: CancellationToken,
+}
+
+impl Calls {
+    fn end(&self, answered: bool) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        // Two ends at once may lose one count, which does not matter in a thousand.
+        if !answered {
+            self.abandoned.store(abandoned + 1, Ordering::Relaxed);
+            if abandoned + 1 >= MAX_ABANDONED {
+                self.flooded.cancel();
+            }
+        } else if abandoned > 0 {
+            self.abandoned.store(abandoned - 1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The service as one connection sees it: every call knows its peer and is counted.
@@ -161,18 +188,21 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer.clone());
         self.calls.begun.fetch_add(1, Ordering::Relaxed);
-        let ended = Ended(Arc::clone(&self.calls));
+        let ended = Ended { calls: Arc::clone(&self.calls), answered: false };
         // Every layer is always ready, so a clone needs no `poll_ready` first.
-        Counted { inner: self.service.clone().call(request), _ended: ended }
+        Counted { inner: self.service.clone().call(request), ended }
     }
 }
 
 /// Counts the end of a call on drop, since a call may also be dropped in the middle.
-struct Ended(Arc<Calls>);
+struct Ended {
+    calls: Arc<Calls>,
+    answered: bool,
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.calls.end(self.answered);
     }
 }
 
@@ -180,7 +210,7 @@ pin_project! {
     struct Counted<F> {
         #[pin]
         inner: F,
-        _ended: Ended,
+        ended: Ended,
     }
 }
 
@@ -188,7 +218,10 @@ impl<F: Future> Future for Counted<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().inner.poll(context)
+        let this = self.project();
+        let poll = this.inner.poll(context);
+        this.ended.answered = poll.is_ready();
+        poll
     }
 }
 

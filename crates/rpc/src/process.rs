@@ -114,7 +114,8 @@ pub struct SecretFile {
     text: Zeroizing<String>,
 }
 
-const LONGEST: u64 = 4096;
+/// Bytes of the longest secret.
+const LONGEST: usize = 4096;
 
 impl SecretFile {
     /// Reads the secret, or makes one first: thirty-two random bytes as 64 hexadecimal digits, mode 0600,
@@ -147,12 +148,12 @@ impl SecretFile {
         if mode & 0o077 != 0 {
             return Err(SecretFileError::OpenToOthers { path: owned(), mode });
         }
-        if !metadata.is_file() || metadata.len() > LONGEST {
+        if !metadata.is_file() || metadata.len() > LONGEST as u64 {
             return Err(SecretFileError::NotASecret { path: owned() });
         }
         // As large as the file may be, so that no copy is left behind by growing.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
-        file.take(LONGEST).read_to_end(&mut bytes).map_err(io)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
+        file.take(LONGEST as u64).read_to_end(&mut bytes).map_err(io)?;
         let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
         if text.is_empty() {
             return Err(SecretFileError::NotASecret { path: owned() });

@@ -215,16 +215,18 @@ pub fn is_retryable(status: &Status) -> bool {
 
 /// Whether the request certainly never left this machine: no connection could be opened for it.
 pub fn provably_not_sent(status: &Status) -> bool {
-    sources(status).any(|source| source.is::<tonic::ConnectError>())
+    caused_by::<tonic::ConnectError>(status)
 }
 
 fn from_transport(status: &Status) -> bool {
-    sources(status).any(|source| {
-        source.is::<tonic::transport::Error>()
-            || source.is::<hyper::Error>()
-            || source.is::<h2::Error>()
-            || source.is::<std::io::Error>()
-    })
+    caused_by::<tonic::transport::Error>(status)
+        || caused_by::<hyper::Error>(status)
+        || caused_by::<h2::Error>(status)
+        || caused_by::<std::io::Error>(status)
+}
+
+fn caused_by<E: StdError + 'static>(status: &Status) -> bool {
+    sources(status).any(<dyn StdError>::is::<E>)
 }
 
 /// The causes of a status, nearest first. Cut off after sixteen, lest a cycle hang us.
@@ -234,8 +236,7 @@ fn sources(status: &Status) -> impl Iterator<Item = &(dyn StdError + 'static)> {
 
 /// tonic reports its own client-side timeout as CANCELLED; what it means is DEADLINE_EXCEEDED.
 fn normalized(status: Status) -> Status {
-    if status.code() == Code::Cancelled && sources(&status).any(|source| source.is::<tonic::TimeoutExpired>())
-    {
+    if status.code() == Code::Cancelled && caused_by::<tonic::TimeoutExpired>(&status) {
         return Status::new(Code::DeadlineExceeded, "no answer to this attempt in time");
     }
     status

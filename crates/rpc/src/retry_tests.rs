@@ -143,8 +143,8 @@ async fn a_final_status_ends_it_at_once_but_counts_as_sent() {
 async fn maybe_sent_is_false_only_if_no_connection_was_ever_opened() {
     let no_connection = || Answer::Status(not_connected());
     let once_and_again = RetryPolicy { max_attempts: Some(3), ..POLICY };
-    let outcome = |script| async {
-        Server::answering::<[Answer; 3]>(script).asked(&once_and_again, &throttle(), LONG).await.unwrap_err()
+    let outcome = async |script: [Answer; 3]| {
+        Server::answering(script).asked(&once_and_again, &throttle(), LONG).await.unwrap_err()
     };
     assert!(!outcome([no_connection(), no_connection(), no_connection()]).await.maybe_sent);
     assert!(outcome([no_connection(), unavailable(), no_connection()]).await.maybe_sent);

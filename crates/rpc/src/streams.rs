@@ -94,7 +94,7 @@ pub struct StreamsService<S> {
 
 impl<S, B> Service<Request<B>> for StreamsService<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -106,6 +106,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if !self.layer.methods.contains(request.uri().path()) {
+            let request = request.map(|body| RequestBody { body, going_away: None });
             return StreamsFuture { inner: Some(self.inner.call(request)), stream: None, refusal: None };
         }
         let Some(place) = self.layer.enter() else {
@@ -118,8 +119,53 @@ where
             going_away: self.layer.going_away.clone(),
             ids: Arc::clone(&self.layer.ids),
         };
+        let request = request.map(|body| {
+            let going_away = Some(Box::pin(self.layer.going_away.clone().cancelled_owned()));
+            RequestBody { body, going_away }
+        });
         StreamsFuture { inner: Some(self.inner.call(request)), stream: Some(Box::new(stream)), refusal: None }
     }
+}
+
+pin_project! {
+    /// What a caller sends. That of a stream fails when the server goes away, or a handler that waits for
+    /// more of it would keep its connection open.
+    pub struct RequestBody<B> {
+        #[pin]
+        body: B,
+        going_away: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    }
+}
+
+impl<B> http_body::Body for RequestBody<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<tonic::codegen::StdError>>,
+{
+    type Data = Bytes;
+    type Error = tonic::codegen::StdError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.project();
+        if this.going_away.as_mut().is_some_and(|wait| wait.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Some(Err(Box::new(going_away()))));
+        }
+        this.body.poll_frame(context).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn going_away() -> Status {
+    status::unavailable("the server is going away", COME_BACK)
 }
 
 /// One of the places that a connection has for streams; given back on drop.
@@ -202,7 +248,7 @@ impl http_body::Body for StreamBody {
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         // The end comes before the next message, or a stream that never pauses would never end.
         let end = if this.going_away.poll(context).is_ready() {
-            status::unavailable("the server is going away", COME_BACK)
+            going_away()
         } else if this.sleep.as_pin_mut().is_some_and(|sleep| sleep.poll(context).is_ready()) {
             deadline::over()
         } else {
@@ -240,9 +286,8 @@ mod tests {
     }
 
     /// Answers every call with one message and then silence.
-    fn endless()
-    -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
-        service_fn(|_: Request<()>| async {
+    fn endless() -> impl Service<Request<RequestBody<()>>, Response = Response<Body>, Error = Infallible> {
+        service_fn(|_: Request<RequestBody<()>>| async {
             let first = tokio_stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(b"first")))]);
             Ok(Response::new(Body::new(Messages::new(first.chain(tokio_stream::pending())))))
         })
@@ -312,7 +357,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_the_middle_of_a_stream_ends_it_with_internal() {
-        let handler = service_fn(|_: Request<()>| async {
+        let handler = service_fn(|_: Request<RequestBody<()>>| async {
             let mut sent = false;
             let messages = tokio_stream::iter(std::iter::from_fn(move || {
                 assert!(!sent, "after the first message");

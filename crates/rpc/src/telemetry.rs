@@ -215,7 +215,7 @@ pub fn init(service: &'static str) {
     let people = std::io::stderr().is_terminal();
     let colour = people && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let result = if people {
-        let lines = Line { inner: format().compact().with_ansi(colour), service, json: false };
+        let lines = Line { inner: format().compact().with_ansi(colour), service, json: false, colour };
         let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(std::io::stderr);
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(layer))
     } else {
@@ -232,7 +232,7 @@ fn json_layer<S>(service: &'static str) -> JsonLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let lines = Line { inner: format().json().flatten_event(true), service, json: true };
+    let lines = Line { inner: format().json().flatten_event(true), service, json: true, colour: false };
     tracing_subscriber::fmt::layer().fmt_fields(format::JsonFields::new()).event_format(lines)
 }
 
@@ -241,6 +241,35 @@ struct Line<F> {
     inner: F,
     service: &'static str,
     json: bool,
+    colour: bool,
+}
+
+/// Writes control characters as escapes, so that a value can neither begin what looks like another event nor
+/// command the terminal. With `colour`, the colours of the formatter (`ESC [ … m`) pass.
+fn write_visibly(writer: &mut Writer<'_>, text: &str, colour: bool) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(|character: char| character.is_control() && character != '\t') {
+        let (plain, from_control) = rest.split_at(at);
+        writer.write_str(plain)?;
+        let end = if colour { colour_sequence(from_control) } else { None };
+        let (control, after) = match end {
+            Some(end) => from_control.split_at(end),
+            None => from_control.split_at(from_control.chars().next().map_or(0, char::len_utf8)),
+        };
+        match end {
+            Some(_) => writer.write_str(control)?,
+            None => write!(writer, "{}", control.escape_default())?,
+        }
+        rest = after;
+    }
+    writer.write_str(rest)
+}
+
+/// Where a colour sequence at the beginning of `text` ends, if there is one.
+fn colour_sequence(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|character: char| !character.is_ascii_digit() && character != ';')?;
+    parameters[end..].starts_with('m').then_some("\x1b[".len() + end + "m".len())
 }
 
 thread_local! {
@@ -271,10 +300,7 @@ where
             }
             writeln!(writer, "{}", text.strip_prefix('{').unwrap_or(text))?;
         } else {
-            // A line break in a value must not begin what looks like another event.
-            text.split(['\n', '\r']).enumerate().try_for_each(|(part, text)| {
-                write!(writer, "{}{text}", if part == 0 { "" } else { "\\n" })
-            })?;
+            write_visibly(&mut writer, text, self.colour)?;
             if let Some(trace) = current() {
                 write!(writer, " trace_id={trace}")?;
             }
@@ -390,19 +416,33 @@ mod tests {
         assert_eq!(lines[1]["message"], "outside");
     }
 
-    #[test]
-    fn a_line_break_in_a_value_forges_no_line_for_people_either() {
+    /// What people read of `name` on their terminal.
+    fn logged_for_people(name: &str, colour: bool) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let lines = Line { inner: format().compact().with_ansi(false), service: "ledger", json: false };
-        let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(move || writer.clone());
+        let inner = format().compact().with_ansi(colour);
+        let lines = Line { inner, service: "ledger", json: false, colour };
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(colour)
+            .event_format(lines)
+            .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            let name = "Farhan\n2026-11-21 ERROR forged\r\x1b[2J";
             tracing::info!(%name, "opened");
         });
-        let text = captured.text();
-        assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(!text.contains('\x1b') && !text.contains('\r'), "{text:?}");
+        captured.text()
+    }
+
+    #[test]
+    fn a_value_forges_no_line_and_commands_no_terminal() {
+        let name = "Farhan\n2026-11-21 ERROR forged\r\u{1b}[2J\u{9b}2J";
+        for colour in [false, true] {
+            let text = logged_for_people(name, colour);
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.contains(r"forged\r\u{1b}[2J\u{9b}2J"), "{text:?}");
+            assert!(!text.contains("\x1b[2J"), "{text:?}");
+        }
+        assert!(!logged_for_people("Farhan", false).contains('\x1b'));
+        assert!(logged_for_people("Farhan", true).contains("\x1b["), "colours pass where they are wanted");
     }
 
     proptest! {
