@@ -1,7 +1,7 @@
 //! What gRPC leaves to its users, and nothing about banking.
 //!
 //! On the way in, [`server::serve`] puts each call through the same layers: the trace it belongs to
-//! ([`telemetry`]), a net for panics ([`panics`]), the caller's deadline ([`deadline`]), the cap on open
+//! ([`trace`]), a net for panics ([`panics`]), the caller's deadline ([`deadline`]), the cap on open
 //! streams ([`streams`]) and admission by priority ([`admission`]). On the way out, [`retry::retry`] spends what is
 //! left of the deadline on attempts over a [`channel`], within the budget of a [`throttle`].
 //!
@@ -21,3 +21,4 @@ pub mod status;
 pub mod streams;
 pub mod telemetry;
 pub mod throttle;
+pub mod trace;

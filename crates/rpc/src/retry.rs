@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::deadline::Deadline;
 use crate::throttle::Throttle;
-use crate::{status, telemetry};
+use crate::{status, trace};
 
 /// How often, how long and how fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,14 +135,14 @@ where
     F: FnMut(Request<Req>) -> Fut,
     Fut: Future<Output = Result<Response<Res>, Status>>,
 {
-    let trace = telemetry::current();
+    let context = trace::current();
     let mut most = policy.initial_backoff;
     loop {
         let attempt_deadline = deadline.min(Deadline::after(policy.attempt_timeout));
         let mut attempt = Request::new(request.clone());
         attempt_deadline.set_on(&mut attempt);
-        if let Some(trace) = trace {
-            trace.attach(&mut attempt);
+        if let Some(context) = context {
+            context.attach(&mut attempt);
         }
         if progress.attempts > 0 {
             attempt.metadata_mut().insert("grpc-previous-rpc-attempts", progress.attempts.into());

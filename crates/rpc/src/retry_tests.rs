@@ -6,8 +6,8 @@ use std::sync::Arc;
 use atm_types::SeededIds;
 
 use super::*;
-use crate::telemetry::TraceContext;
 use crate::throttle::ThrottleConfig;
+use crate::trace::TraceContext;
 
 const POLICY: RetryPolicy = RetryPolicy {
     initial_backoff: Duration::from_millis(100),
@@ -96,7 +96,7 @@ async fn every_attempt_is_a_fresh_request_with_the_same_id_and_says_how_many_cam
     let mut server = Server::answering([unavailable(), unavailable(), Answer::Done]);
     let context = TraceContext::new(&SeededIds::new(3));
     let throttle = throttle();
-    let outcome = telemetry::scope(context, server.asked(&POLICY, &throttle, LONG)).await;
+    let outcome = trace::scope(context, server.asked(&POLICY, &throttle, LONG)).await;
     assert_eq!(outcome.unwrap(), "done");
     let previous: Vec<_> = server.seen.iter().map(|seen| seen.previous.as_deref()).collect();
     assert_eq!(previous, [None, Some("1"), Some("2")]);

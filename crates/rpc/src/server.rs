@@ -34,7 +34,7 @@ use crate::deadline::DeadlineLayer;
 use crate::limits;
 use crate::panics::CatchPanicLayer;
 use crate::streams::{StreamingMethods, StreamsLayer};
-use crate::telemetry::TraceLayer;
+use crate::trace::TraceLayer;
 
 /// How a service is served.
 #[derive(Clone)]
