@@ -75,14 +75,11 @@ impl State {
     /// Brings in a transaction that storage had, oldest step first; nothing happens when there is none, or
     /// when it is at hand already.
     pub fn insert_transaction(&mut self, steps: impl IntoIterator<Item = Step>) {
-        let mut steps = steps.into_iter();
-        let Some(first) = steps.next() else { return };
-        let id = first.id;
+        let Some(transaction) = Transaction::from_steps(steps) else { return };
+        let id = transaction.first().id;
         if self.transactions.contains_key(&id) {
             return;
         }
-        let mut transaction = Transaction::new(first);
-        steps.for_each(|step| transaction.push(step));
         match transaction.open_hold() {
             Some(hold) => {
                 self.expiries.insert((hold.expire_time, id));
@@ -135,6 +132,22 @@ impl State {
         for id in self.settled.drain(..) {
             self.transactions.remove(&id);
         }
+    }
+
+    /// How many accounts are at hand.
+    pub fn accounts_at_hand(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Lets go of all accounts, to be brought in again on demand. Call it only when storage has all of them
+    /// as they are.
+    pub fn forget_accounts(&mut self) {
+        self.accounts = HashMap::default();
+    }
+
+    /// All accounts that changed since they were last taken for a checkpoint.
+    pub fn changed_accounts(&self) -> impl Iterator<Item = &Account> {
+        self.changed.iter().filter_map(|id| self.accounts.get(id))
     }
 
     /// Hands out the ids of all accounts that changed since the last call.

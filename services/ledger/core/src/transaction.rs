@@ -47,6 +47,13 @@ impl Transaction {
         Self { first, later: Vec::new() }
     }
 
+    /// A transaction as storage had it, oldest step first; `None` when there is no step.
+    pub fn from_steps(steps: impl IntoIterator<Item = Step>) -> Option<Self> {
+        let mut steps = steps.into_iter();
+        let first = steps.next()?;
+        Some(Self { first, later: steps.collect() })
+    }
+
     /// The step that was recorded first.
     pub const fn first(&self) -> &Step {
         &self.first

@@ -1,0 +1,472 @@
+//! How a step is written to storage: one version byte, then a flat protobuf message.
+//!
+//! Protobuf keeps old steps readable when fields are added, and lets anyone look into a row with `protoc
+//! --decode_raw`. The message has no nested messages and, on the hot path, no strings, so that encoding
+//! allocates nothing: ids are pairs (or fours) of fixed 64-bit numbers. Equal steps give equal bytes, which
+//! is what the hash chain needs. A step's id and ordinal are its key and not part of the bytes; nor is what
+//! follows from the rest: a leg's account is the transfer's, and both legs change by the same amounts.
+
+use atm_ledger_core::{
+    AccountKind, AccountTerms, Action, Balance, Decline, DeclineReason, EntryRef, Leg, Side, Step, StepKind,
+    Transfer,
+};
+use atm_types::{AccountId, Currency, TerminalId, Timestamp, TransactionId};
+use prost::Message as _;
+
+use crate::storage::{StepKey, StoreError};
+
+/// The version that this program writes, and the only one there is so far.
+const VERSION: u8 = 1;
+
+/// Bytes that are not a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored step is unreadable: {0}")]
+pub(crate) struct DecodeError(&'static str);
+
+/// A step that no decision makes: its legs contradict its transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the step's legs contradict its transfer")]
+pub(crate) struct EncodeError;
+
+/// Appends the bytes of a step.
+///
+/// # Errors
+/// [`EncodeError`] when the legs contradict the transfer, or an opened account's id its step's.
+pub(crate) fn encode(step: &Step, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let record = Record::of(step)?;
+    bytes.push(VERSION);
+    // A vector grows, so there is always room; its error type cannot say so.
+    record.encode(bytes).map_err(|_| EncodeError)
+}
+
+/// Reads the bytes of the step that is stored under `key`.
+///
+/// # Errors
+/// [`DecodeError`] when they are not the bytes of a step.
+pub(crate) fn decode(key: StepKey, bytes: &[u8]) -> Result<Step, DecodeError> {
+    match bytes.split_first() {
+        Some((&VERSION, message)) => {
+            let record = Record::decode(message).map_err(|_| DecodeError("it is not a message"))?;
+            record.into_step(key)
+        }
+        Some(_) => Err(DecodeError("its version is not known")),
+        None => Err(DecodeError("it is empty")),
+    }
+}
+
+/// [`decode`], with the key in the error.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub(crate) fn decode_stored(key: StepKey, bytes: &[u8]) -> Result<Step, StoreError> {
+    decode(key, bytes).map_err(|error| StoreError::damaged(format!("{}/{}: {error}", key.id, key.ordinal)))
+}
+
+/// A step on storage. Tags are for ever; those below 16 take one byte.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Record {
+    #[prost(uint64, tag = "1")]
+    commit_sequence: u64,
+    #[prost(sfixed64, tag = "2")]
+    commit_time_nanos: i64,
+    #[prost(sint32, tag = "3")]
+    day: i32,
+    /// See [`Variant`].
+    #[prost(uint32, tag = "4")]
+    action: u32,
+    #[prost(fixed64, tag = "5")]
+    debit_high: u64,
+    #[prost(fixed64, tag = "6")]
+    debit_low: u64,
+    #[prost(fixed64, tag = "7")]
+    credit_high: u64,
+    #[prost(fixed64, tag = "8")]
+    credit_low: u64,
+    #[prost(sint64, tag = "9")]
+    amount: i64,
+    /// The three letters, the first one in the highest byte used.
+    #[prost(fixed32, tag = "10")]
+    currency: u32,
+    #[prost(sint64, tag = "11")]
+    posted: i64,
+    #[prost(sint64, tag = "12")]
+    pending: i64,
+    #[prost(sint64, tag = "13")]
+    debit_balance_posted: i64,
+    #[prost(sint64, tag = "14")]
+    credit_balance_posted: i64,
+    #[prost(sint64, tag = "16")]
+    debit_balance_available: i64,
+    #[prost(sint64, tag = "17")]
+    credit_balance_available: i64,
+    /// 0 when there is none; otherwise 1 + 2 × ordinal, + 1 on the credit side.
+    #[prost(uint32, tag = "18")]
+    debit_previous: u32,
+    #[prost(fixed64, tag = "19")]
+    debit_previous_high: u64,
+    #[prost(fixed64, tag = "20")]
+    debit_previous_low: u64,
+    #[prost(uint32, tag = "21")]
+    credit_previous: u32,
+    #[prost(fixed64, tag = "22")]
+    credit_previous_high: u64,
+    #[prost(fixed64, tag = "23")]
+    credit_previous_low: u64,
+    #[prost(fixed64, tag = "24")]
+    terminal_0: u64,
+    #[prost(fixed64, tag = "25")]
+    terminal_1: u64,
+    #[prost(fixed64, tag = "26")]
+    terminal_2: u64,
+    #[prost(fixed64, tag = "27")]
+    terminal_3: u64,
+    /// Holds.
+    #[prost(sfixed64, tag = "28")]
+    expire_time_nanos: i64,
+    /// Declines: 1 when a posting was asked for, 2 when a hold was.
+    #[prost(uint32, tag = "29")]
+    declined_kind: u32,
+    #[prost(uint32, tag = "30")]
+    decline_reason: u32,
+    #[prost(sint64, tag = "31")]
+    decline_available: i64,
+    /// Declines: 1 when the debited account exists, plus 2 when the credited one does.
+    #[prost(uint32, tag = "32")]
+    existing_accounts: u32,
+    /// Openings.
+    #[prost(uint32, tag = "33")]
+    account_kind: u32,
+    #[prost(string, tag = "34")]
+    account_number: String,
+    #[prost(string, tag = "35")]
+    holder_name: String,
+    #[prost(sint64, tag = "36")]
+    overdraft_limit: i64,
+    #[prost(sint64, tag = "37")]
+    daily_withdrawal_limit: i64,
+}
+
+/// The numbers of the actions; for ever.
+#[derive(Clone, Copy)]
+enum Variant {
+    OpenAccount = 1,
+    Post = 2,
+    Hold = 3,
+    Decline = 4,
+    Tombstone = 5,
+    Capture = 6,
+    Cancel = 7,
+    Expire = 8,
+    CaptureLate = 9,
+}
+
+impl Record {
+    fn of(step: &Step) -> Result<Self, EncodeError> {
+        let [terminal_0, terminal_1, terminal_2, terminal_3] = terminal_words(step.terminal);
+        let mut record = Self {
+            commit_sequence: step.commit_sequence,
+            commit_time_nanos: step.commit_time.as_nanos(),
+            day: step.day,
+            terminal_0,
+            terminal_1,
+            terminal_2,
+            terminal_3,
+            ..Self::default()
+        };
+        let variant = match &step.action {
+            Action::OpenAccount(terms) => {
+                record.set_terms(step.id, terms)?;
+                Variant::OpenAccount
+            }
+            Action::Tombstone => Variant::Tombstone,
+            Action::Decline { kind, transfer, decline, balances } => {
+                record.set_transfer(transfer);
+                record.set_decline(*kind, decline, balances)?;
+                Variant::Decline
+            }
+            Action::Hold { transfer, legs, expire_time } => {
+                record.expire_time_nanos = expire_time.as_nanos();
+                record.set_legs(transfer, legs)?;
+                Variant::Hold
+            }
+            Action::Post { transfer, legs } => {
+                record.set_legs(transfer, legs)?;
+                Variant::Post
+            }
+            Action::Capture { transfer, legs } => {
+                record.set_legs(transfer, legs)?;
+                Variant::Capture
+            }
+            Action::Cancel { transfer, legs } => {
+                record.set_legs(transfer, legs)?;
+                Variant::Cancel
+            }
+            Action::Expire { transfer, legs } => {
+                record.set_legs(transfer, legs)?;
+                Variant::Expire
+            }
+            Action::CaptureLate { transfer, legs } => {
+                record.set_legs(transfer, legs)?;
+                Variant::CaptureLate
+            }
+        };
+        record.action = variant as u32;
+        Ok(record)
+    }
+
+    fn set_transfer(&mut self, transfer: &Transfer) {
+        (self.debit_high, self.debit_low) = transfer.debit.as_uuid().as_u64_pair();
+        (self.credit_high, self.credit_low) = transfer.credit.as_uuid().as_u64_pair();
+        self.amount = transfer.amount;
+        self.currency = currency_number(transfer.currency);
+    }
+
+    fn set_legs(&mut self, transfer: &Transfer, legs: &[Leg; 2]) -> Result<(), EncodeError> {
+        let [debit, credit] = legs;
+        let of_transfer = debit.account_id == transfer.debit && credit.account_id == transfer.credit;
+        if !of_transfer || debit.posted != credit.posted || debit.pending != credit.pending {
+            return Err(EncodeError);
+        }
+        self.set_transfer(transfer);
+        self.set_balances(debit.balance, credit.balance);
+        (self.posted, self.pending) = (debit.posted, debit.pending);
+        (self.debit_previous, self.debit_previous_high, self.debit_previous_low) =
+            entry_numbers(debit.previous);
+        (self.credit_previous, self.credit_previous_high, self.credit_previous_low) =
+            entry_numbers(credit.previous);
+        Ok(())
+    }
+
+    fn set_balances(&mut self, debit: Balance, credit: Balance) {
+        (self.debit_balance_posted, self.debit_balance_available) = (debit.posted, debit.available);
+        (self.credit_balance_posted, self.credit_balance_available) = (credit.posted, credit.available);
+    }
+
+    fn set_decline(
+        &mut self,
+        kind: StepKind,
+        decline: &Decline,
+        balances: &[Option<Balance>; 2],
+    ) -> Result<(), EncodeError> {
+        self.declined_kind = match kind {
+            StepKind::Post => 1,
+            StepKind::Hold => 2,
+            StepKind::OpenAccount
+            | StepKind::Capture
+            | StepKind::Cancel
+            | StepKind::Expire
+            | StepKind::CaptureLate => return Err(EncodeError),
+        };
+        self.decline_reason = match decline.reason {
+            DeclineReason::InsufficientFunds => 1,
+            DeclineReason::DailyLimitExceeded => 2,
+            DeclineReason::DebitAccountNotFound => 3,
+            DeclineReason::CreditAccountNotFound => 4,
+            DeclineReason::BalanceOverflow => 5,
+        };
+        self.decline_available = decline.available;
+        self.existing_accounts = u32::from(balances[0].is_some()) + 2 * u32::from(balances[1].is_some());
+        self.set_balances(balances[0].unwrap_or_default(), balances[1].unwrap_or_default());
+        Ok(())
+    }
+
+    fn set_terms(&mut self, id: TransactionId, terms: &AccountTerms) -> Result<(), EncodeError> {
+        if id.as_uuid() != terms.account_id.as_uuid() {
+            return Err(EncodeError);
+        }
+        self.account_kind = account_kind_number(terms.kind);
+        self.currency = currency_number(terms.currency);
+        self.account_number = terms.number.to_string();
+        self.holder_name = terms.holder_name.to_string();
+        self.overdraft_limit = terms.overdraft_limit;
+        self.daily_withdrawal_limit = terms.daily_withdrawal_limit;
+        Ok(())
+    }
+
+    fn into_step(self, key: StepKey) -> Result<Step, DecodeError> {
+        let action = self.action(key.id)?;
+        let terminal = [self.terminal_0, self.terminal_1, self.terminal_2, self.terminal_3];
+        Ok(Step {
+            id: key.id,
+            ordinal: key.ordinal,
+            commit_sequence: self.commit_sequence,
+            commit_time: Timestamp::from_nanos(self.commit_time_nanos),
+            day: self.day,
+            terminal: terminal_of(terminal),
+            action,
+        })
+    }
+
+    fn action(&self, id: TransactionId) -> Result<Action, DecodeError> {
+        const fn is(number: u32, variant: Variant) -> bool {
+            number == variant as u32
+        }
+        let number = self.action;
+        if is(number, Variant::OpenAccount) {
+            return Ok(Action::OpenAccount(Box::new(self.terms(id)?)));
+        }
+        if is(number, Variant::Tombstone) {
+            return Ok(Action::Tombstone);
+        }
+        let transfer = self.transfer()?;
+        if is(number, Variant::Decline) {
+            return self.decline(transfer);
+        }
+        let legs = self.legs(&transfer)?;
+        if is(number, Variant::Hold) {
+            let expire_time = Timestamp::from_nanos(self.expire_time_nanos);
+            return Ok(Action::Hold { transfer, legs, expire_time });
+        }
+        if is(number, Variant::Post) {
+            Ok(Action::Post { transfer, legs })
+        } else if is(number, Variant::Capture) {
+            Ok(Action::Capture { transfer, legs })
+        } else if is(number, Variant::Cancel) {
+            Ok(Action::Cancel { transfer, legs })
+        } else if is(number, Variant::Expire) {
+            Ok(Action::Expire { transfer, legs })
+        } else if is(number, Variant::CaptureLate) {
+            Ok(Action::CaptureLate { transfer, legs })
+        } else {
+            Err(DecodeError("its action is not known"))
+        }
+    }
+
+    fn transfer(&self) -> Result<Transfer, DecodeError> {
+        Ok(Transfer {
+            debit: account_of(self.debit_high, self.debit_low),
+            credit: account_of(self.credit_high, self.credit_low),
+            amount: self.amount,
+            currency: currency_of(self.currency)?,
+        })
+    }
+
+    fn balances(&self) -> [Balance; 2] {
+        [
+            Balance { posted: self.debit_balance_posted, available: self.debit_balance_available },
+            Balance { posted: self.credit_balance_posted, available: self.credit_balance_available },
+        ]
+    }
+
+    fn legs(&self, transfer: &Transfer) -> Result<[Leg; 2], DecodeError> {
+        let leg = |account_id, balance, previous| Leg {
+            account_id,
+            posted: self.posted,
+            pending: self.pending,
+            balance,
+            previous,
+        };
+        let [debit, credit] = self.balances();
+        let debit_previous =
+            entry_of(self.debit_previous, self.debit_previous_high, self.debit_previous_low)?;
+        let credit_previous =
+            entry_of(self.credit_previous, self.credit_previous_high, self.credit_previous_low)?;
+        Ok([leg(transfer.debit, debit, debit_previous), leg(transfer.credit, credit, credit_previous)])
+    }
+
+    fn decline(&self, transfer: Transfer) -> Result<Action, DecodeError> {
+        let kind = match self.declined_kind {
+            1 => StepKind::Post,
+            2 => StepKind::Hold,
+            _ => return Err(DecodeError("what was declined is not known")),
+        };
+        let reason = match self.decline_reason {
+            1 => DeclineReason::InsufficientFunds,
+            2 => DeclineReason::DailyLimitExceeded,
+            3 => DeclineReason::DebitAccountNotFound,
+            4 => DeclineReason::CreditAccountNotFound,
+            5 => DeclineReason::BalanceOverflow,
+            _ => return Err(DecodeError("its reason is not known")),
+        };
+        let [debit, credit] = self.balances();
+        let balances = match self.existing_accounts {
+            0 => [None, None],
+            1 => [Some(debit), None],
+            2 => [None, Some(credit)],
+            3 => [Some(debit), Some(credit)],
+            _ => return Err(DecodeError("its accounts are not known")),
+        };
+        let decline = Decline { reason, available: self.decline_available };
+        Ok(Action::Decline { kind, transfer, decline, balances })
+    }
+
+    fn terms(&self, id: TransactionId) -> Result<AccountTerms, DecodeError> {
+        Ok(AccountTerms {
+            account_id: AccountId::from_uuid(id.as_uuid()),
+            kind: account_kind_of(self.account_kind).ok_or(DecodeError("its account kind is not known"))?,
+            currency: currency_of(self.currency)?,
+            number: self.account_number.as_str().into(),
+            holder_name: self.holder_name.as_str().into(),
+            overdraft_limit: self.overdraft_limit,
+            daily_withdrawal_limit: self.daily_withdrawal_limit,
+        })
+    }
+}
+
+/// The number that stands for a kind of account on storage; for ever.
+pub(crate) const fn account_kind_number(kind: AccountKind) -> u32 {
+    match kind {
+        AccountKind::Customer => 1,
+        AccountKind::Cash => 2,
+        AccountKind::Suspense => 3,
+        AccountKind::OpeningBalance => 4,
+    }
+}
+
+/// The kind of account that a number stands for.
+pub(crate) const fn account_kind_of(number: u32) -> Option<AccountKind> {
+    match number {
+        1 => Some(AccountKind::Customer),
+        2 => Some(AccountKind::Cash),
+        3 => Some(AccountKind::Suspense),
+        4 => Some(AccountKind::OpeningBalance),
+        _ => None,
+    }
+}
+
+fn currency_number(currency: Currency) -> u32 {
+    currency.code().bytes().fold(0, |number, letter| number << 8 | u32::from(letter))
+}
+
+fn currency_of(number: u32) -> Result<Currency, DecodeError> {
+    let [zero, letters @ ..] = number.to_be_bytes();
+    let code = std::str::from_utf8(&letters).ok().filter(|_| zero == 0);
+    code.and_then(|code| code.parse().ok()).ok_or(DecodeError("its currency is not known"))
+}
+
+fn account_of(high: u64, low: u64) -> AccountId {
+    AccountId::from_uuid(uuid::Uuid::from_u64_pair(high, low))
+}
+
+fn entry_numbers(entry: Option<EntryRef>) -> (u32, u64, u64) {
+    let Some(entry) = entry else { return (0, 0, 0) };
+    let (high, low) = entry.id.as_uuid().as_u64_pair();
+    (1 + 2 * u32::from(entry.ordinal) + u32::from(entry.side == Side::Credit), high, low)
+}
+
+fn entry_of(place: u32, high: u64, low: u64) -> Result<Option<EntryRef>, DecodeError> {
+    let Some(place) = place.checked_sub(1) else { return Ok(None) };
+    let side = if place % 2 == 0 { Side::Debit } else { Side::Credit };
+    let ordinal = u8::try_from(place / 2).map_err(|_| DecodeError("the entry before it is not known"))?;
+    Ok(Some(EntryRef { id: TransactionId::from_uuid(uuid::Uuid::from_u64_pair(high, low)), ordinal, side }))
+}
+
+fn terminal_words(terminal: TerminalId) -> [u64; 4] {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(terminal.as_bytes().as_chunks::<8>().0) {
+        *word = u64::from_be_bytes(*bytes);
+    }
+    words
+}
+
+fn terminal_of(words: [u64; 4]) -> TerminalId {
+    let mut bytes = [0; 32];
+    for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *chunk = word.to_be_bytes();
+    }
+    TerminalId::from_bytes(bytes)
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

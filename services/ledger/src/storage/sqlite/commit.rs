@@ -1,0 +1,132 @@
+//! The storage transaction of a batch: compare-and-set on the head, steps, batch row, checkpoint.
+
+use rusqlite::{Connection, ErrorCode, params};
+
+use super::super::{CheckpointChanges, Commit, CommitError, EncodedSteps, Head};
+use super::rows::{KEY_BYTES, signed};
+use super::{account_row, unusable};
+
+/// Commits all of `commit` or nothing.
+pub(super) fn commit(connection: &mut Connection, commit: &Commit<'_>) -> Result<(), CommitError> {
+    let result = begin_and_write(connection, commit);
+    let Err(failure) = result else { return Ok(()) };
+    if !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        return Err(failed(error));
+    }
+    Err(match failure {
+        Failure::HeadMoved => CommitError::HeadMoved,
+        // A full disk stops the log before the frame that would commit: nothing was written. All other
+        // errors leave it open, a failed sync above all.
+        Failure::Database(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            CommitError::Full
+        }
+        Failure::Database(error) => failed(error),
+    })
+}
+
+fn failed(error: rusqlite::Error) -> CommitError {
+    CommitError::Failed(unusable("the batch cannot be committed")(error))
+}
+
+enum Failure {
+    HeadMoved,
+    Database(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+fn begin_and_write(connection: &Connection, commit: &Commit<'_>) -> Result<(), Failure> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let unmoved = move_head(connection, &commit.expected, &commit.head)?;
+    if !unmoved {
+        return Err(Failure::HeadMoved);
+    }
+    if !commit.steps.is_empty() {
+        insert_steps(connection, commit.steps)?;
+        insert_batch(connection, commit)?;
+    }
+    if let Some(changes) = &commit.checkpoint {
+        write_checkpoint(connection, &commit.head, changes)?;
+    }
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
+}
+
+/// The compare-and-set that keeps a second writer out.
+fn move_head(connection: &Connection, expected: &Head, head: &Head) -> rusqlite::Result<bool> {
+    let sql = "UPDATE head SET sequence = ?1, commit_time = ?2, hash = ?3 \
+               WHERE id = 1 AND sequence = ?4 AND hash = ?5";
+    let moved = connection.prepare_cached(sql)?.execute(params![
+        signed(head.sequence),
+        head.commit_time.as_nanos(),
+        head.hash,
+        signed(expected.sequence),
+        expected.hash,
+    ])?;
+    Ok(moved == 1)
+}
+
+/// Inserts in the order of the keys, not of the commit: neighbours share pages.
+fn insert_steps(connection: &Connection, steps: &EncodedSteps) -> rusqlite::Result<()> {
+    let mut insert =
+        connection.prepare_cached("INSERT INTO step (transaction_id, ordinal, data) VALUES (?1, ?2, ?3)")?;
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_unstable_by_key(|index| steps.keys()[*index]);
+    for index in order {
+        let key = &steps.keys()[index];
+        insert.execute(params![key.id.as_bytes(), key.ordinal, steps.data(index)])?;
+    }
+    Ok(())
+}
+
+fn insert_batch(connection: &Connection, commit: &Commit<'_>) -> rusqlite::Result<()> {
+    let mut keys = Vec::with_capacity(commit.steps.len() * KEY_BYTES);
+    for key in commit.steps.keys() {
+        keys.extend_from_slice(key.id.as_bytes());
+        keys.push(key.ordinal);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO batch (first_sequence, commit_time, hash, steps) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            signed(commit.expected.sequence + 1),
+            commit.head.commit_time.as_nanos(),
+            commit.head.hash,
+            keys,
+        ])?;
+    Ok(())
+}
+
+fn write_checkpoint(
+    connection: &Connection,
+    head: &Head,
+    changes: &CheckpointChanges<'_>,
+) -> rusqlite::Result<()> {
+    let mut write = account_row::prepare_write(connection)?;
+    for account in changes.accounts {
+        account_row::write(&mut write, account)?;
+    }
+    let mut add = connection.prepare_cached("INSERT INTO open_hold (transaction_id) VALUES (?1)")?;
+    for id in changes.holds_added {
+        add.execute([id.as_bytes()])?;
+    }
+    let mut remove = connection.prepare_cached("DELETE FROM open_hold WHERE transaction_id = ?1")?;
+    for id in changes.holds_removed {
+        remove.execute([id.as_bytes()])?;
+    }
+    let sql = "UPDATE checkpoint SET sequence = ?1, commit_time = ?2, hash = ?3, newest_id = ?4 WHERE id = 1";
+    connection.prepare_cached(sql)?.execute(params![
+        signed(head.sequence),
+        head.commit_time.as_nanos(),
+        head.hash,
+        changes.newest_id.as_bytes(),
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The one writer: it gathers what waits, decides it in order, commits it at once, and only then answers.
+//!
+//! The phases of a batch, and why they are in this order:
+//!
+//! 1. **Gather** whatever is waiting, up to some thousands of commands. Nothing waits for company: as soon
+//!    as the writer is free it goes, so one client alone pays one commit, and many clients share one.
+//! 2. **Decide** due expiries and then every command against the books in memory (`batch`), folding each
+//!    recorded step in. Memory is now ahead of the store; nobody but the writer can see it.
+//! 3. **Commit** all steps in one storage transaction, behind a compare-and-set on the head.
+//! 4. **Publish and answer.** A duplicate of something undecided is in this or a later batch, so that it, too,
+//!    is answered after the commit.
+//!
+//! If the commit finds another head, memory was wrong: it is discarded and the batch decided again, and
+//! nobody noticed. If the commit fails in any other way, nobody is answered and the writer ends.
+
+pub(crate) mod batch;
+mod checkpoint;
+mod load;
+pub(crate) mod queue;
+
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use atm_ledger_core::State;
+use atm_types::{Clock, TransactionId};
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::storage::{CommitError, EncodedSteps, Head, Store, StoreError};
+use checkpoint::HoldChanges;
+use queue::{Item, QueueReceiver};
+
+/// How long the writer sleeps at most while holds wait for their expiry: the wall clock may jump.
+const EXPIRY_POLL: Duration = Duration::from_millis(250);
+
+/// What bounds the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) time_zone: TimeZone,
+    pub(crate) batch_commands: usize,
+    pub(crate) checkpoint_every: u64,
+    pub(crate) accounts_in_memory: usize,
+}
+
+/// Why the writer ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal {
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a decision contradicts the books: {0}")]
+    Defect(String),
+}
+
+/// The room that is left on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Enough for everything.
+    Plenty,
+    /// Only what was kept for captures, cancels and expiries.
+    Reserve,
+    /// None: only what was recorded before can be answered.
+    None,
+}
+
+/// The books, and the store that they are a cache of.
+pub(crate) struct Writer {
+    store: Box<dyn Store>,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    /// What memory is valid for.
+    head: Head,
+    state: State,
+    /// The greatest time-ordered id committed so far: what is greater is known to be new.
+    newest_id: TransactionId,
+    /// The last step that is part of the checkpoint.
+    checkpointed: u64,
+    holds: HoldChanges,
+    room: Room,
+    /// When room was last looked for.
+    room_checked: tokio::time::Instant,
+    /// The batch in the making; kept for its room.
+    encoded: EncodedSteps,
+}
+
+impl Writer {
+    /// Where the chain ends.
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// How long the writer may sleep when nothing is queued; `None`: until something is.
+    fn idle_time(&self) -> Option<Duration> {
+        let due = self.state.next_expiry()?;
+        if self.room == Room::None {
+            return Some(EXPIRY_POLL);
+        }
+        Some(due.saturating_since(self.clock.now()).clamp(Duration::from_millis(1), EXPIRY_POLL))
+    }
+}
+
+/// Runs the writer until it is told to stop, all handles are gone, or a commit fails.
+pub(crate) fn run(
+    mut writer: Writer,
+    queue: &QueueReceiver,
+    committed: &watch::Sender<u64>,
+    failed: &CancellationToken,
+) {
+    // Also when a defect makes the thread panic.
+    let ending = failed.clone().drop_guard();
+    match serve(&mut writer, queue, committed) {
+        Ok(()) => {
+            ending.disarm();
+        }
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the ledger's writer has ended; nothing more is answered"
+            );
+        }
+    }
+}
+
+fn serve(writer: &mut Writer, queue: &QueueReceiver, committed: &watch::Sender<u64>) -> Result<(), Fatal> {
+    let mut items = Vec::new();
+    loop {
+        let stop = match queue.next(writer.idle_time()) {
+            Ok(first) => gather(first, queue, writer.limits.batch_commands, &mut items),
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        };
+        writer.execute(&mut items, committed)?;
+        if stop {
+            return writer.checkpoint_now();
+        }
+    }
+}
+
+/// Takes what is waiting, `first` included; whether to stop after it.
+fn gather(first: Item, queue: &QueueReceiver, most: usize, items: &mut Vec<Item>) -> bool {
+    let mut weight = 0;
+    let mut next = Some(first);
+    while let Some(item) = next {
+        if matches!(item, Item::Stop) {
+            return true;
+        }
+        weight += item.weight();
+        items.push(item);
+        next = if weight < most { queue.waiting() } else { None };
+    }
+    false
+}
