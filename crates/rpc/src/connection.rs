@@ -28,6 +28,8 @@ use tonic::body::Body;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
+use crate::streams::StreamsLayer;
+
 /// What every HTTP/2 client says first (RFC 9113 §3.4).
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -51,6 +53,7 @@ pub(crate) async fn serve<S>(
     mut stream: TcpStream,
     config: ConnectionConfig,
     service: S,
+    streams: StreamsLayer,
     going_away: CancellationToken,
     cut: CancellationToken,
 ) where
@@ -75,8 +78,7 @@ pub(crate) async fn serve<S>(
     let mut connection = pin!(builder(&config).serve_connection(stream, service));
 
     let mut asked_to_go = false;
-    let mut first = true;
-    let mut seen = 0;
+    let mut idle = Idle::NoCallYet;
     let mut patience = pin!(tokio::time::sleep(config.first_call_timeout));
     loop {
         tokio::select! {
@@ -95,20 +97,50 @@ pub(crate) async fn serve<S>(
                 asked_to_go = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = &mut patience, if !asked_to_go => {
-                let begun = calls.begun.load(Ordering::Relaxed);
-                if first && begun == 0 {
-                    tracing::debug!(peer = ?address, "closed a connection that made no call");
-                    return;
+            () = &mut patience => {
+                idle = idle.next(&calls, streams.open());
+                match idle {
+                    Idle::NoCallYet | Idle::InUse { .. } => {}
+                    Idle::AskedToGo if asked_to_go => {}
+                    Idle::AskedToGo => {
+                        asked_to_go = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Idle::Over => {
+                        tracing::debug!(peer = ?address, "closed an idle connection");
+                        return;
+                    }
                 }
-                if !first && begun == seen && begun == calls.ended.load(Ordering::Relaxed) {
-                    asked_to_go = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                first = false;
-                seen = begun;
                 patience.as_mut().reset(tokio::time::Instant::now() + config.idle_timeout);
             }
+        }
+    }
+}
+
+/// How a connection that nobody uses is let go, looked at once per idle timeout.
+#[derive(Clone, Copy)]
+enum Idle {
+    NoCallYet,
+    /// It was in use, and had begun so many calls.
+    InUse {
+        begun: usize,
+    },
+    /// It was told to finish and close.
+    AskedToGo,
+    /// It did neither: perhaps it does not even read its answers.
+    Over,
+}
+
+impl Idle {
+    fn next(self, calls: &Calls, open_streams: usize) -> Self {
+        let begun = calls.begun.load(Ordering::Relaxed);
+        let busy = open_streams > 0 || begun != calls.ended.load(Ordering::Relaxed);
+        match self {
+            Self::NoCallYet if begun == 0 => Self::Over,
+            Self::InUse { begun: before } if !busy && begun == before => Self::AskedToGo,
+            Self::AskedToGo if busy => Self::AskedToGo,
+            Self::AskedToGo | Self::Over => Self::Over,
+            Self::NoCallYet | Self::InUse { .. } => Self::InUse { begun },
         }
     }
 }

@@ -1,7 +1,6 @@
-//! A panic in a handler costs one call: its caller gets INTERNAL with an error id, the log gets the rest, and
-//! the connection with everybody else's calls lives on.
+//! A panic in a handler costs one call: its caller gets INTERNAL with an error id, and the connection with
+//! everybody else's calls lives on. What it said is logged by the panic hook ([`crate::telemetry::init`]).
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,8 +63,8 @@ where
             Ok(inner) => {
                 CatchPanicFuture { inner: Some(inner), answer: None, ids: Some(Arc::clone(&self.ids)) }
             }
-            Err(payload) => {
-                let status = panicked(&*self.ids, &*payload);
+            Err(_) => {
+                let status = panicked(&*self.ids);
                 CatchPanicFuture { inner: None, answer: Some(status.into_http()), ids: None }
             }
         }
@@ -97,11 +96,11 @@ where
         // What the handler shares with others is behind locks that survive a poisoning, or dropped with it.
         match catch_unwind(AssertUnwindSafe(|| inner.poll(context))) {
             Ok(poll) => poll,
-            Err(payload) => {
+            Err(_) => {
                 // A future that has panicked must not be polled again; nor may its drop take down the task.
                 let _ = catch_unwind(AssertUnwindSafe(|| this.inner.set(None)));
                 let status = match this.ids.take() {
-                    Some(ids) => panicked(&*ids, &*payload),
+                    Some(ids) => panicked(&*ids),
                     None => Status::internal("internal error"),
                 };
                 Poll::Ready(Ok(status.into_http()))
@@ -110,15 +109,10 @@ where
     }
 }
 
-/// Logs a panic under a new error id and says what the caller may know of it.
-pub(crate) fn panicked(ids: &dyn IdSource, payload: &(dyn Any + Send)) -> Status {
-    let message = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that is no text");
+/// Logs that a handler panicked under a new error id, and says what the caller may know of it.
+pub(crate) fn panicked(ids: &dyn IdSource) -> Status {
     let error_id = status::error_id(ids);
-    tracing::error!(%error_id, panic = message, "a handler panicked");
+    tracing::error!(%error_id, "a handler panicked");
     status::internal_with_id(&error_id)
 }
 

@@ -48,7 +48,8 @@ pub struct ServerConfig {
     pub streaming: &'static [&'static str],
     /// Who gets in when it is crowded.
     pub admission: AdmissionConfig,
-    /// Connections at once; one more is closed as soon as it is accepted.
+    /// Connections at once; one more is closed as soon as it is accepted. Stay below the limit on open files,
+    /// which is often 1024.
     pub max_connections: usize,
     /// HTTP/2 streams per connection, unary calls included.
     pub max_streams_per_connection: u32,
@@ -79,7 +80,7 @@ impl Default for ServerConfig {
             max_deadline: Duration::from_secs(60),
             streaming: &[],
             admission: AdmissionConfig::default(),
-            max_connections: 4096,
+            max_connections: 1000,
             max_streams_per_connection: limits::CONCURRENT_STREAMS,
             max_streaming_calls_per_connection: 16,
             handshake_timeout: Duration::from_secs(4),
@@ -175,10 +176,10 @@ impl Server {
                         });
                     }
                 }
-                Err(error) if failures < ACCEPT_FAILURES => {
+                Err(error) if failures < ACCEPT_FAILURES || is_shortage(&error) => {
                     failures += 1;
                     tracing::warn!(%error, "cannot accept a connection");
-                    // Out of file descriptors, most likely: give calls time to end and free some.
+                    // Connections will end and free what is lacking.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(error) => return Err(ServeError::Accept(error)),
@@ -190,22 +191,24 @@ impl Server {
     fn connection(&self, stream: tokio::net::TcpStream) -> impl Future<Output = ()> + Send + 'static {
         let config = &self.config;
         let streaming = StreamingMethods::new(config.streaming);
+        let streams = StreamsLayer::new(
+            streaming,
+            config.max_streaming_calls_per_connection,
+            self.going_away.clone(),
+            Arc::clone(&config.ids),
+        );
         let service = ServiceBuilder::new()
             .layer(TraceLayer::new(Arc::clone(&config.ids)))
             .layer(CatchPanicLayer::new(Arc::clone(&config.ids)))
             .layer(DeadlineLayer::new(config.default_deadline, config.max_deadline, streaming))
-            .layer(StreamsLayer::new(
-                streaming,
-                config.max_streaming_calls_per_connection,
-                self.going_away.clone(),
-                Arc::clone(&config.ids),
-            ))
+            .layer(streams.clone())
             .layer(self.admission.clone())
             .service(self.routes.clone());
         connection::serve(
             stream,
             connection_config(config),
             service,
+            streams,
             self.going_away.clone(),
             self.cut.clone(),
         )
@@ -220,6 +223,16 @@ impl Server {
             self.connections.wait().await;
         }
     }
+}
+
+/// Whether the process or the machine has run out of files or memory: no reason to give up a listener, or a
+/// crowd of strangers could end the service.
+fn is_shortage(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
 }
 
 fn connection_config(config: &ServerConfig) -> ConnectionConfig {

@@ -69,6 +69,11 @@ impl StreamsLayer {
         Self { methods, most, open: Arc::default(), going_away, ids }
     }
 
+    /// Streams open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Takes a place for one more stream, if there is one.
     fn enter(&self) -> Option<Place> {
         let place = Place { open: Arc::clone(&self.open) };
@@ -254,7 +259,7 @@ impl http_body::Body for StreamBody {
         } else {
             match catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))) {
                 Ok(poll) => return poll,
-                Err(payload) => panics::panicked(&**this.ids, &*payload),
+                Err(_) => panics::panicked(&**this.ids),
             }
         };
         let _ = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));

@@ -2,9 +2,11 @@
 //!
 //! The formatter itself reads the trace id, so that only a line that is written pays for it.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::fmt;
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -30,7 +32,20 @@ pub fn init(service: &'static str) {
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(layer))
     };
     // In the embedded mode three services share one process and the first has done it.
-    let _ = result;
+    if result.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Logs a panic as one line, with its trace, instead of the lines that Rust writes by itself.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no text");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => tracing::error!(panic = message, location, %backtrace, "panicked"),
+        _ => tracing::error!(panic = message, location, "panicked"),
+    }
 }
 
 type JsonLayer<S> = tracing_subscriber::fmt::Layer<S, format::JsonFields, Line<format::Format<format::Json>>>;
@@ -184,6 +199,21 @@ mod tests {
             tracing::info!(%name, "opened");
         });
         captured.text()
+    }
+
+    #[test]
+    fn a_panic_is_one_line_with_its_place_and_its_trace() {
+        let context = TraceContext::new(&SeededIds::new(1));
+        let lines = logged_json(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(log_panic));
+            let caught = std::panic::catch_unwind(|| sync_scope(context, || panic!("two\nlines")));
+            std::panic::set_hook(before);
+            assert!(caught.is_err());
+        });
+        assert_eq!((lines.len(), &lines[0]["panic"]), (1, &"two\nlines".into()));
+        assert_eq!(lines[0]["trace_id"], context.to_string());
+        assert!(lines[0]["location"].as_str().unwrap().contains("telemetry.rs"), "{}", lines[0]);
     }
 
     #[test]

@@ -119,6 +119,38 @@ async fn a_peer_that_answers_pings_stays_until_it_is_idle_for_long() {
 }
 
 #[tokio::test]
+async fn a_peer_that_never_reads_its_answer_is_closed() {
+    let config = ServerConfig { first_call_timeout: SOON, idle_timeout: SOON, ..patient() };
+    let server = TestServer::start(config).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    // With a window of no bytes the server may never send the body of its answer.
+    let (requests, connection) =
+        h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut requests = requests.ready().await.unwrap();
+    let (_response, mut body) = requests.send_request(echo_request("1S"), false).unwrap();
+    body.send_data(Bytes::from_static(b"\0\0\0\0\x04\x0a\x02hi"), true).unwrap();
+    let _ = connection.await.unwrap();
+    assert_eq!(server.echo.begun.load(Ordering::SeqCst), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_with_an_open_stream_is_not_idle() {
+    let config = ServerConfig { first_call_timeout: SOON, idle_timeout: SOON, ..patient() };
+    let server = TestServer::start(config).await;
+    let mut client = tonic_health::pb::health_client::HealthClient::new(server.channel());
+    let mut watch = client.watch(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    for serving in [false, true, false] {
+        tokio::time::sleep(SOON * 4).await;
+        server.health.set_serving(serving);
+        assert!(watch.message().await.unwrap().is_some(), "the stream goes on");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_that_never_comes_is_bounded_by_the_deadline() {
     let config = ServerConfig { default_deadline: Duration::from_millis(100), ..patient() };
     let server = TestServer::start(config).await;
