@@ -1,0 +1,313 @@
+//! The heart of the service: one press of the enter key behind a PIN.
+//!
+//! The order is what makes it safe:
+//! 1. hold the card, so that two guesses at it never run side by side;
+//! 2. look the attempt up: what was answered before is answered again, a locked card or another terminal's
+//!    machine is refused; none of this costs a hash or a count;
+//! 3. get a permit to hash, or be refused at once;
+//! 4. hash, then commit outcome and count in one transaction, then answer. From here on the caller cannot
+//!    stop it any more, and it learns nothing before the count is durable.
+//!
+//! A number that is nobody's card takes the same way at the same cost, and is counted and locked alike.
+
+use std::sync::Arc;
+
+use atm_types::{AttemptId, IdSource, TerminalId, Timestamp};
+
+use crate::auth::Auth;
+use crate::card_locks::Crowded;
+use crate::domain::{
+    AtmId, Attempt, CardId, CardNumber, NumberKey, Outcome, Pin, PinHash, Session, SessionId, Tag, Verdict,
+    replay,
+};
+use crate::failure::Failure;
+use crate::hashing::Permit;
+use crate::storage::{Rows, StorageError};
+
+/// When a caller who found the line in front of a card too long may come back.
+const CROWDED_RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Where a key was pressed, and which press it was.
+pub(crate) struct Press {
+    pub(crate) atm_id: AtmId,
+    pub(crate) terminal_id: TerminalId,
+    pub(crate) attempt_id: AttemptId,
+}
+
+/// An open session with its token.
+pub(crate) struct SignedSession {
+    pub(crate) session: Session,
+    pub(crate) token: String,
+}
+
+/// One attempt on its way.
+struct Try {
+    key: NumberKey,
+    tag: Tag,
+    press: Press,
+    pin: Pin,
+    /// The PIN to set if `pin` is right; without one a session is opened.
+    new_pin: Option<Pin>,
+}
+
+/// What the look-up before the hash came to.
+enum Looked {
+    /// This very attempt was made before.
+    Replayed(Outcome),
+    Refused(Refused),
+    /// It has to be verified, against this hash if there is one.
+    Verify(Option<PinHash>),
+}
+
+/// What is refused without verifying anything.
+enum Refused {
+    CardLocked,
+    TerminalMismatch,
+    TooManyMachines,
+}
+
+/// What a transaction came to: an outcome that is recorded now, or a refusal that left nothing behind.
+type Settled = Result<Outcome, Refused>;
+
+impl Auth {
+    /// Checks a PIN and opens a session; a repeated attempt gets the session of the first.
+    pub(crate) async fn log_in(
+        self: &Arc<Self>,
+        number: &CardNumber,
+        pin: Pin,
+        press: Press,
+    ) -> Result<SignedSession, Failure> {
+        let key = self.keys.number_key(number);
+        let tag = self.keys.log_in_tag(&key, &press.atm_id, press.attempt_id, &pin);
+        match self.attempt(Try { key, tag, press, pin, new_pin: None }).await? {
+            Outcome::Opened(session) => {
+                Ok(SignedSession { token: self.session_key.sign(&session)?, session })
+            }
+            // Unreachable: the tag of a change is another one. To a caller it would be a wrong PIN.
+            Outcome::Changed | Outcome::Wrong => Err(Failure::WrongCardOrPin),
+            Outcome::Locked => Err(Failure::CardLocked),
+            Outcome::Blocked => Err(Failure::CardBlocked),
+        }
+    }
+
+    /// Checks the old PIN, which counts like any attempt, and sets the new one.
+    pub(crate) async fn change_pin(
+        self: &Arc<Self>,
+        card_id: CardId,
+        (old, new): (Pin, Pin),
+        press: Press,
+    ) -> Result<(), Failure> {
+        let found = self.store.transaction(move |rows| rows.card_by_id(card_id)).await?;
+        let key = found.map_or_else(|| self.keys.unknown_id_key(card_id), |card| card.number_key);
+        let tag = self.keys.change_tag(&key, &press.atm_id, press.attempt_id, (&old, &new));
+        match self.attempt(Try { key, tag, press, pin: old, new_pin: Some(new) }).await? {
+            Outcome::Changed => Ok(()),
+            // Unreachable: the tag of a log-in is another one.
+            Outcome::Opened(_) | Outcome::Wrong => Err(Failure::WrongCardOrPin),
+            Outcome::Locked => Err(Failure::CardLocked),
+            Outcome::Blocked => Err(Failure::CardBlocked),
+        }
+    }
+
+    async fn attempt(self: &Arc<Self>, attempt: Try) -> Result<Outcome, Failure> {
+        let held = self.locks.hold(attempt.key).await;
+        let card = held.map_err(|Crowded| Failure::Busy { retry_after: CROWDED_RETRY_AFTER })?;
+        let stored = match self.look_up(&attempt).await? {
+            Looked::Replayed(outcome) => return Ok(outcome),
+            Looked::Refused(refused) => return Err(refused.into()),
+            Looked::Verify(stored) => stored,
+        };
+        let permit = self.pool.permit_for_log_in().await?;
+        let auth = Arc::clone(self);
+        let outcome = self
+            .to_the_end(async move {
+                let outcome = auth.verify(attempt, stored, permit).await;
+                drop(card);
+                outcome
+            })
+            .await?;
+        tracing::debug!(outcome = outcome_name(&outcome), "verified a PIN");
+        Ok(outcome)
+    }
+
+    async fn look_up(&self, attempt: &Try) -> Result<Looked, Failure> {
+        let (key, tag, now) = (attempt.key, attempt.tag, self.clock.now());
+        let (atm_id, terminal_id) = (attempt.press.atm_id.clone(), attempt.press.terminal_id);
+        let (attempt_id, most) = (attempt.press.attempt_id, self.limits.machines);
+        let looked = self.store.transaction(move |rows| {
+            if let Err(refused) = check_terminal(rows, &atm_id, terminal_id, most)? {
+                return Ok(Looked::Refused(refused));
+            }
+            if let Some(outcome) = replay(&rows.attempts(&key, &atm_id, attempt_id)?, tag, now) {
+                return Ok(Looked::Replayed(outcome.clone()));
+            }
+            let (wrong_pins, stored) = match rows.card(&key)? {
+                Some(card) => (card.wrong_pins, card.pin),
+                None => (rows.unknown_number(&key)?, None),
+            };
+            let locked = wrong_pins.is_locked();
+            Ok(if locked { Looked::Refused(Refused::CardLocked) } else { Looked::Verify(stored) })
+        });
+        Ok(looked.await?)
+    }
+
+    /// Hashes, and commits what came of it.
+    async fn verify(
+        &self,
+        attempt: Try,
+        stored: Option<PinHash>,
+        permit: Permit,
+    ) -> Result<Outcome, Failure> {
+        let Try { key, tag, press, pin, new_pin } = attempt;
+        let salt = salt(&*self.ids);
+        let work = self.pool.run(permit, move |hashes| {
+            let right = hashes.verify(&pin, stored.as_ref())?;
+            let new_hash = match new_pin {
+                Some(new_pin) if right => Some(hashes.hash(&new_pin, salt)?),
+                Some(_) | None => None,
+            };
+            Ok((right, new_hash))
+        });
+        let (right, new_hash) = work.await?;
+        let settling = Settling {
+            key,
+            tag,
+            press,
+            right,
+            new_hash,
+            session_id: SessionId::from_uuid(self.ids.uuid_v7()),
+            now: self.clock.now(),
+            lifetime: self.session_lifetime,
+            unknown_numbers: self.limits.unknown_numbers,
+            machines: self.limits.machines,
+        };
+        let settled = self.store.transaction(move |rows| settling.commit(rows)).await?;
+        settled.map_err(Failure::from)
+    }
+}
+
+/// Everything that the last transaction of an attempt needs.
+struct Settling {
+    key: NumberKey,
+    tag: Tag,
+    press: Press,
+    right: bool,
+    new_hash: Option<PinHash>,
+    session_id: SessionId,
+    now: Timestamp,
+    lifetime: std::time::Duration,
+    unknown_numbers: usize,
+    machines: usize,
+}
+
+impl Settling {
+    /// Counts the attempt and records its outcome. The card is read again: an operator may have blocked it
+    /// meanwhile.
+    fn commit(self, rows: &mut dyn Rows) -> Result<Settled, StorageError> {
+        let outcome = match rows.card(&self.key)? {
+            None => {
+                let wrong_pins = rows.unknown_number(&self.key)?.and_one();
+                rows.put_unknown_number(&self.key, wrong_pins, self.unknown_numbers)?;
+                if wrong_pins.is_locked() { Outcome::Locked } else { Outcome::Wrong }
+            }
+            Some(mut card) => {
+                let outcome = match card.judge(self.right) {
+                    Verdict::Wrong => Outcome::Wrong,
+                    Verdict::Locked => Outcome::Locked,
+                    Verdict::Blocked => Outcome::Blocked,
+                    Verdict::Right => {
+                        if let Err(refused) = self.bind_terminal(rows)? {
+                            return Ok(Err(refused));
+                        }
+                        match &self.new_hash {
+                            Some(new_hash) => {
+                                card.pin = Some(new_hash.clone());
+                                Outcome::Changed
+                            }
+                            None => {
+                                let place = (self.press.atm_id.clone(), self.press.terminal_id);
+                                let session =
+                                    card.open_session(self.session_id, place, self.now, self.lifetime);
+                                rows.put_session(session.session_id, session.expire_time)?;
+                                Outcome::Opened(session)
+                            }
+                        }
+                    }
+                };
+                rows.put_card(&card)?;
+                outcome
+            }
+        };
+        rows.put_attempt(&Attempt {
+            number_key: self.key,
+            atm_id: self.press.atm_id,
+            attempt_id: self.press.attempt_id,
+            tag: self.tag,
+            time: self.now,
+            outcome: outcome.clone(),
+        })?;
+        Ok(Ok(outcome))
+    }
+
+    /// Trust on first use: the first terminal at which a right PIN is entered under a machine's name owns that
+    /// name. A wrong PIN binds nothing, or a stranger could take the names of machines that are yet to be
+    /// installed, and fill the table.
+    fn bind_terminal(&self, rows: &mut dyn Rows) -> Result<Result<(), Refused>, StorageError> {
+        let (atm_id, terminal_id) = (&self.press.atm_id, self.press.terminal_id);
+        let checked = check_terminal(rows, atm_id, terminal_id, self.machines)?;
+        if checked.is_ok() && rows.terminal(atm_id)?.is_none() {
+            rows.put_terminal(atm_id, terminal_id)?;
+        }
+        Ok(checked)
+    }
+}
+
+/// Whether this terminal may speak for this machine, or could be bound to its name.
+fn check_terminal(
+    rows: &mut dyn Rows,
+    atm_id: &AtmId,
+    terminal_id: TerminalId,
+    most: usize,
+) -> Result<Result<(), Refused>, StorageError> {
+    Ok(match rows.terminal(atm_id)? {
+        Some(owner) if owner == terminal_id => Ok(()),
+        Some(_) => Err(Refused::TerminalMismatch),
+        None if rows.terminal_count()? < most => Ok(()),
+        None => Err(Refused::TooManyMachines),
+    })
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::CardLocked => Self::CardLocked,
+            Refused::TerminalMismatch => Self::TerminalMismatch,
+            Refused::TooManyMachines => Self::TooManyMachines,
+        }
+    }
+}
+
+/// A salt that nobody can predict.
+pub(crate) fn salt(ids: &dyn IdSource) -> [u8; 16] {
+    let mut salt = [0; 16];
+    ids.fill(&mut salt);
+    salt
+}
+
+/// A new id for a card.
+pub(crate) fn new_card_id(ids: &dyn IdSource) -> CardId {
+    let mut random = [0; 16];
+    ids.fill(&mut random);
+    // Version 4: unlike version 7 it does not tell when the card was issued.
+    CardId::from_uuid(uuid::Builder::from_random_bytes(random).into_uuid())
+}
+
+fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Opened(_) => "opened",
+        Outcome::Changed => "changed",
+        Outcome::Wrong => "wrong",
+        Outcome::Locked => "locked",
+        Outcome::Blocked => "blocked",
+    }
+}

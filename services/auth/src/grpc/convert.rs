@@ -1,0 +1,190 @@
+//! Between messages and domain types. What a message may not say is refused here, by the name of its field.
+
+use std::str::FromStr;
+
+use atm_proto::auth as proto;
+use atm_rpc::status::invalid_argument;
+use atm_types::{IdError, TerminalId, Timestamp};
+use tonic::Status;
+
+use crate::attempts::Press;
+use crate::cards::{IssueResult, Wanted};
+use crate::domain::{AtmId, CardId, CardNumber, Pin, Revocation, RevocationTarget, Session};
+
+/// The most cards in one request.
+const MOST_CARDS: usize = 1000;
+
+/// A log-in.
+pub(super) fn log_in(request: proto::VerifyPinRequest) -> Result<(CardNumber, Pin, Press), Status> {
+    // Taken over before anything is refused, so that neither text is dropped without being wiped.
+    let (number, pin) = (CardNumber::parse(request.card_number), Pin::parse(request.pin));
+    Ok((
+        number.map_err(refused("card_number"))?,
+        pin.map_err(refused("pin"))?,
+        press(&request.attempt_id, &request.atm_id, &request.terminal_id)?,
+    ))
+}
+
+/// A change of PIN.
+pub(super) fn change(request: proto::ChangePinRequest) -> Result<(CardId, (Pin, Pin), Press), Status> {
+    let (old, new) = (Pin::parse(request.old_pin), Pin::parse(request.new_pin));
+    Ok((
+        id("card_id", &request.card_id)?,
+        (old.map_err(refused("old_pin"))?, new.map_err(refused("new_pin"))?),
+        press(&request.attempt_id, &request.atm_id, &request.terminal_id)?,
+    ))
+}
+
+fn press(attempt_id: &str, atm_id: &str, terminal_id: &str) -> Result<Press, Status> {
+    let attempt_id = id("attempt_id", attempt_id)?;
+    let atm_id = atm_id.parse::<AtmId>().map_err(refused("atm_id"))?;
+    let terminal_id = terminal_id.parse().and_then(|id| match id {
+        // Nobody's hash: it stands for the holder of a service token, who has no PIN pad.
+        TerminalId::SERVICE => Err(IdError::NotHex),
+        id => Ok(id),
+    });
+    Ok(Press { attempt_id, atm_id, terminal_id: terminal_id.map_err(refused("terminal_id"))? })
+}
+
+/// The cards to issue: all of them are read before any is issued.
+pub(super) fn cards(request: proto::IssueCardsRequest) -> Result<Vec<Wanted>, Status> {
+    if !(1..=MOST_CARDS).contains(&request.cards.len()) {
+        return Err(invalid_argument("cards", "must be 1 to 1000 cards"));
+    }
+    request.cards.into_iter().enumerate().map(|(index, card)| card_to_issue(index, card)).collect()
+}
+
+fn card_to_issue(index: usize, card: proto::CardToIssue) -> Result<Wanted, Status> {
+    let field = |name: &str| format!("cards[{index}].{name}");
+    let number = CardNumber::parse(card.card_number);
+    let pin = if card.pin.is_empty() { None } else { Some(Pin::parse(card.pin)) };
+    Ok(Wanted {
+        number: number.map_err(refused(&field("card_number")))?,
+        account_id: id(&field("account_id"), &card.account_id)?,
+        pin: pin.transpose().map_err(refused(&field("pin")))?,
+    })
+}
+
+/// A card number.
+pub(super) fn card_number(field: &str, text: String) -> Result<CardNumber, Status> {
+    CardNumber::parse(text).map_err(refused(field))
+}
+
+/// An id of any kind.
+pub(super) fn id<I: FromStr<Err = IdError>>(field: &str, text: &str) -> Result<I, Status> {
+    text.parse().map_err(refused(field))
+}
+
+/// None of these errors repeats what it refuses.
+fn refused<E: std::error::Error>(field: &str) -> impl FnOnce(E) -> Status + '_ {
+    move |error| invalid_argument(field, &error.to_string())
+}
+
+/// A session.
+pub(super) fn session(session: &Session) -> proto::Session {
+    proto::Session {
+        session_id: session.session_id.to_string(),
+        card_id: session.card_id.to_string(),
+        account_id: session.account_id.to_string(),
+        atm_id: session.atm_id.to_string(),
+        terminal_id: session.terminal_id.to_string(),
+        issue_time: Some(timestamp(session.issue_time)),
+        expire_time: Some(timestamp(session.expire_time)),
+    }
+}
+
+/// What became of one card.
+pub(super) fn card_result(result: IssueResult) -> proto::CardResult {
+    use proto::CardResultKind::{Issued, OtherAccount, PinSet, Unchanged};
+    let (kind, card_id) = match result {
+        IssueResult::Issued(card_id) => (Issued, Some(card_id)),
+        IssueResult::PinSet(card_id) => (PinSet, Some(card_id)),
+        IssueResult::Unchanged(card_id) => (Unchanged, Some(card_id)),
+        IssueResult::OtherAccount => (OtherAccount, None),
+    };
+    proto::CardResult {
+        kind: kind.into(),
+        card_id: card_id.map(|card_id| card_id.to_string()).unwrap_or_default(),
+    }
+}
+
+/// A revocation.
+pub(super) fn revocation(revocation: Revocation) -> proto::Revocation {
+    use proto::revocation::Target;
+    proto::Revocation {
+        target: Some(match revocation.target {
+            RevocationTarget::Session(id) => Target::SessionId(id.to_string()),
+            RevocationTarget::Card(id) => Target::CardId(id.to_string()),
+        }),
+        revoke_time: Some(timestamp(revocation.revoke_time)),
+    }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_seconds(), nanos: time.subsec_nanos() }
+}
+
+#[cfg(test)]
+mod tests {
+    use atm_rpc::status::violated_field;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request() -> proto::VerifyPinRequest {
+        proto::VerifyPinRequest {
+            card_number: "123456789".to_owned(),
+            pin: "1234".to_owned(),
+            attempt_id: "018f4e9a-5b2c-7def-8123-456789abcdef".to_owned(),
+            atm_id: "ATM-1".to_owned(),
+            terminal_id: "a5".repeat(32),
+        }
+    }
+
+    #[test]
+    fn each_field_at_fault_is_named() {
+        type Spoil = fn(&mut proto::VerifyPinRequest);
+        let cases: [(&str, Spoil); 7] = [
+            ("card_number", |request| request.card_number = "1234567".to_owned()),
+            ("pin", |request| request.pin = "123".to_owned()),
+            ("attempt_id", |request| request.attempt_id.make_ascii_uppercase()),
+            ("atm_id", |request| request.atm_id = "ATM\n1".to_owned()),
+            ("terminal_id", |request| request.terminal_id.clear()),
+            ("terminal_id", |request| request.terminal_id = "00".repeat(32)),
+            ("terminal_id", |request| request.terminal_id = "A5".repeat(32)),
+        ];
+        assert!(log_in(request()).is_ok());
+        for (field, spoil) in cases {
+            let mut spoilt = request();
+            spoil(&mut spoilt);
+            let status = log_in(spoilt).err().unwrap();
+            assert_eq!(violated_field(&status).as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn a_card_at_fault_is_named_by_its_place() {
+        let good = || proto::CardToIssue {
+            card_number: "12345678".to_owned(),
+            account_id: "018f4e9a-5b2c-7def-8123-456789abcdef".to_owned(),
+            pin: String::new(),
+        };
+        let bad = proto::CardToIssue { pin: "12".to_owned(), ..good() };
+        let status = cards(proto::IssueCardsRequest { cards: vec![good(), bad] }).err().unwrap();
+        assert_eq!(violated_field(&status).as_deref(), Some("cards[1].pin"));
+        for count in [0, 1001] {
+            let many = proto::IssueCardsRequest { cards: (0..count).map(|_| good()).collect() };
+            assert_eq!(violated_field(&cards(many).err().unwrap()).as_deref(), Some("cards"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_refusal_never_repeats_what_it_refuses(text in "[0-9]{13,40}") {
+            let spoilt = proto::VerifyPinRequest { pin: text.clone(), ..request() };
+            let status = log_in(spoilt).err().unwrap();
+            let printed = format!("{status:?}");
+            prop_assert!(!printed.contains(&text));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Cards in memory: for tests and simulations, which can make its commits fail.
+//!
+//! Clones share the rows, so that a "restarted" service finds what the one before it had committed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atm_types::{AttemptId, TerminalId, Timestamp};
+
+use super::{Backend, Expiry, Meta, Rows, StorageError, Work};
+use crate::domain::{
+    AtmId, Attempt, Card, CardId, NumberKey, Outcome, Revocation, RevocationTarget, SessionId, WrongPins,
+};
+
+/// How a commit goes wrong. In both cases the caller cannot know which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitFault {
+    /// Nothing of it is kept.
+    Lost,
+    /// All of it is kept, only that nobody hears of it.
+    Kept,
+}
+
+/// A database that lives as long as its clones.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    rows: MemoryRows,
+    next_fault: Option<CommitFault>,
+}
+
+impl MemoryStore {
+    /// An empty database.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the next commit that has something to write fail.
+    pub fn fail_next_commit(&self, fault: CommitFault) {
+        self.lock().next_fault = Some(fault);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for MemoryStore {
+    fn transaction(&mut self, work: &mut Work<'_>) -> Result<(), StorageError> {
+        let mut shared = self.lock();
+        let mut rows = shared.rows.clone();
+        rows.written = false;
+        work(&mut rows)?;
+        let fault = if rows.written { shared.next_fault.take() } else { None };
+        if fault != Some(CommitFault::Lost) {
+            shared.rows = rows;
+        }
+        match fault {
+            None => Ok(()),
+            Some(_) => Err(StorageError::Commit("a planted fault".into())),
+        }
+    }
+
+    fn scrub(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+type AttemptKey = (NumberKey, AtmId, AttemptId, [u8; 32]);
+
+#[derive(Clone, Default)]
+struct MemoryRows {
+    written: bool,
+    meta: BTreeMap<Meta, Vec<u8>>,
+    cards: BTreeMap<NumberKey, Card>,
+    unknown: BTreeMap<NumberKey, (u64, WrongPins)>,
+    touched: u64,
+    attempts: BTreeMap<AttemptKey, Attempt>,
+    terminals: BTreeMap<AtmId, TerminalId>,
+    sessions: BTreeMap<SessionId, Timestamp>,
+    revocations: BTreeMap<RevocationTarget, Revocation>,
+}
+
+impl Rows for MemoryRows {
+    fn meta(&mut self, name: Meta) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.meta.get(&name).cloned())
+    }
+
+    fn put_meta(&mut self, name: Meta, value: &[u8]) -> Result<(), StorageError> {
+        self.written = true;
+        self.meta.insert(name, value.to_vec());
+        Ok(())
+    }
+
+    fn card(&mut self, key: &NumberKey) -> Result<Option<Card>, StorageError> {
+        Ok(self.cards.get(key).cloned())
+    }
+
+    fn card_by_id(&mut self, id: CardId) -> Result<Option<Card>, StorageError> {
+        Ok(self.cards.values().find(|card| card.card_id == id).cloned())
+    }
+
+    fn put_card(&mut self, card: &Card) -> Result<(), StorageError> {
+        self.written = true;
+        self.cards.insert(card.number_key, card.clone());
+        Ok(())
+    }
+
+    fn has_cards(&mut self) -> Result<bool, StorageError> {
+        Ok(!self.cards.is_empty())
+    }
+
+    fn unknown_number(&mut self, key: &NumberKey) -> Result<WrongPins, StorageError> {
+        Ok(self.unknown.get(key).map(|(_, wrong_pins)| *wrong_pins).unwrap_or_default())
+    }
+
+    fn put_unknown_number(
+        &mut self,
+        key: &NumberKey,
+        wrong_pins: WrongPins,
+        most: usize,
+    ) -> Result<(), StorageError> {
+        self.written = true;
+        self.touched += 1;
+        self.unknown.insert(*key, (self.touched, wrong_pins));
+        while self.unknown.len() > most {
+            let oldest = self.unknown.iter().min_by_key(|(_, (touched, _))| *touched).map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                self.unknown.remove(&oldest);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_unknown_number(&mut self, key: &NumberKey) -> Result<(), StorageError> {
+        self.written = true;
+        self.unknown.remove(key);
+        Ok(())
+    }
+
+    fn forget_numbers(&mut self) -> Result<(), StorageError> {
+        self.written = true;
+        self.unknown.clear();
+        self.attempts.clear();
+        Ok(())
+    }
+
+    fn attempts(
+        &mut self,
+        key: &NumberKey,
+        atm_id: &AtmId,
+        attempt_id: AttemptId,
+    ) -> Result<Vec<Attempt>, StorageError> {
+        let range =
+            (*key, atm_id.clone(), attempt_id, [0; 32])..=(*key, atm_id.clone(), attempt_id, [255; 32]);
+        Ok(self.attempts.range(range).map(|(_, attempt)| attempt.clone()).collect())
+    }
+
+    fn put_attempt(&mut self, attempt: &Attempt) -> Result<(), StorageError> {
+        self.written = true;
+        let key = (attempt.number_key, attempt.atm_id.clone(), attempt.attempt_id, *attempt.tag.as_bytes());
+        self.attempts.insert(key, attempt.clone());
+        Ok(())
+    }
+
+    fn forget_opened_attempts(&mut self, key: &NumberKey) -> Result<(), StorageError> {
+        self.written = true;
+        self.attempts.retain(|_, attempt| {
+            attempt.number_key != *key || !matches!(attempt.outcome, Outcome::Opened(_))
+        });
+        Ok(())
+    }
+
+    fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<TerminalId>, StorageError> {
+        Ok(self.terminals.get(atm_id).copied())
+    }
+
+    fn put_terminal(&mut self, atm_id: &AtmId, terminal_id: TerminalId) -> Result<(), StorageError> {
+        self.written = true;
+        self.terminals.insert(atm_id.clone(), terminal_id);
+        Ok(())
+    }
+
+    fn terminal_count(&mut self) -> Result<usize, StorageError> {
+        Ok(self.terminals.len())
+    }
+
+    fn session_expiry(&mut self, id: SessionId) -> Result<Option<Timestamp>, StorageError> {
+        Ok(self.sessions.get(&id).copied())
+    }
+
+    fn put_session(&mut self, id: SessionId, expire_time: Timestamp) -> Result<(), StorageError> {
+        self.written = true;
+        self.sessions.insert(id, expire_time);
+        Ok(())
+    }
+
+    fn put_revocation(&mut self, revocation: &Revocation) -> Result<(), StorageError> {
+        self.written = true;
+        self.revocations.insert(revocation.target, *revocation);
+        Ok(())
+    }
+
+    fn revocations(&mut self, now: Timestamp) -> Result<Vec<Revocation>, StorageError> {
+        let mut found: Vec<_> =
+            self.revocations.values().filter(|it| it.relevant_until > now).copied().collect();
+        found.sort_by_key(|revocation| (revocation.revoke_time, revocation.target));
+        Ok(found)
+    }
+
+    fn erase(&mut self, expiry: Expiry) -> Result<usize, StorageError> {
+        let count = |rows: &Self| rows.attempts.len() + rows.sessions.len() + rows.revocations.len();
+        let before = count(self);
+        self.attempts.retain(|_, it| it.time > expiry.attempts_until && it.time < expiry.attempts_from);
+        self.sessions.retain(|_, expire_time| *expire_time >= expiry.sessions_before);
+        self.revocations.retain(|_, it| it.relevant_until >= expiry.sessions_before);
+        let erased = before - count(self);
+        self.written |= erased > 0;
+        Ok(erased)
+    }
+}

@@ -1,0 +1,372 @@
+//! Cards in a SQLite database: opening it safely, and one durable transaction at a time.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use atm_rpc::process::{DirectoryLock, LockError};
+use rusqlite::{Connection, OpenFlags};
+
+use super::sqlite_rows::SqliteRows;
+use super::{Backend, StorageError, Work};
+
+/// The database's name inside the data directory.
+const FILE: &str = "auth.db";
+
+/// `ATMa`: the first thing that tells this database from anybody else's.
+const APPLICATION_ID: i32 = 0x4154_4d61;
+
+/// How long a reader from outside, such as a backup, may hold up a checkpoint.
+const BUSY: Duration = Duration::from_millis(250);
+
+/// The steps from an empty database to the present one; the `user_version` is how many have been made.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_cards_and_attempts.sql")];
+
+/// Why the database cannot be used. The texts are for the operator at the start, never for a caller.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the data directory, or it cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The file cannot be made or opened.
+    #[error("cannot open the database {}", .path.display())]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file is some other program's database, or another service's.
+    #[error("{} is not the database of an auth service", .path.display())]
+    NotOurs {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A newer or a foreign program has written it.
+    #[error("{} has schema version {found}; this program knows versions up to {known}", .path.display())]
+    Schema {
+        /// The database.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The newest version that this program knows.
+        known: usize,
+    },
+    /// SQLite found it damaged.
+    #[error("the database {} is damaged: restore it from a backup", .path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+    },
+    /// It cannot be written to.
+    #[error("the database {} is read-only", .path.display())]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+    },
+    /// What the last process wrote could not be brought to the disk.
+    #[error("the write-ahead log of {} could not be checkpointed: {reason}", .path.display())]
+    Checkpoint {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The operating system gave no thread for it.
+    #[error("cannot start the storage thread")]
+    Thread(#[source] io::Error),
+}
+
+/// What only tests change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SqliteOptions {
+    /// The database refuses to grow beyond so many pages of 4 KiB, as if the disk were full.
+    pub max_pages: Option<u32>,
+}
+
+/// One database in one directory that nobody else uses.
+pub struct SqliteBackend {
+    connection: Connection,
+    /// Released after the connection is closed: fields are dropped in their order.
+    _lock: DirectoryLock,
+}
+
+impl SqliteBackend {
+    /// Locks `directory`, opens or makes the database in it, and brings to the disk what an earlier process
+    /// wrote, so that nothing is answered that a power cut could take back.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what the operator has to do.
+    pub fn open(directory: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
+        let lock = DirectoryLock::acquire(directory)?;
+        let path = directory.join(FILE);
+        let connection = connect(&path, options).map_err(|error| explain(&path, error))?;
+        check_identity(&connection, &path)?;
+        check_pages(&connection, &path)?;
+        // After a kill SQLite serves what it finds in the log, synced or not.
+        checkpoint(&connection)
+            .map_err(|error| explain(&path, error))?
+            .map_err(|reason| OpenError::Checkpoint { path: path.clone(), reason })?;
+        migrate(&connection).map_err(|error| explain(&path, error))?;
+        Ok(Self { connection, _lock: lock })
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn transaction(&mut self, work: &mut Work<'_>) -> Result<(), StorageError> {
+        let connection = &self.connection;
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(statement_failed)?;
+        if let Err(error) = work(&mut SqliteRows::new(connection)) {
+            // Some errors roll back by themselves; then there is nothing left to undo.
+            if !connection.is_autocommit() {
+                connection.execute_batch("ROLLBACK").map_err(commit_failed)?;
+            }
+            return Err(error);
+        }
+        connection.execute_batch("COMMIT").map_err(commit_failed)
+    }
+
+    fn scrub(&mut self) -> Result<(), StorageError> {
+        // `secure_delete` has overwritten the rows; their older pages still lie in the log.
+        checkpoint(&self.connection).map(|_busy_readers_may_wait| ()).map_err(statement_failed)
+    }
+}
+
+pub(super) fn statement_failed(error: rusqlite::Error) -> StorageError {
+    StorageError::Statement(Box::new(error))
+}
+
+fn commit_failed(error: rusqlite::Error) -> StorageError {
+    StorageError::Commit(Box::new(error))
+}
+
+fn connect(path: &Path, options: SqliteOptions) -> rusqlite::Result<Connection> {
+    // Made by us first, since SQLite would make it readable by everybody; the log inherits the mode.
+    let made = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    made.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    if let Some(pages) = options.max_pages {
+        connection.pragma_update(None, "max_page_count", pages)?;
+    }
+    Ok(connection)
+}
+
+fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let number = |pragma: &str| -> rusqlite::Result<i64> {
+        connection.pragma_query_value(None, pragma, |row| row.get(0))
+    };
+    let read = || -> rusqlite::Result<(i64, i64, i64)> {
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        Ok((
+            number("application_id")?,
+            number("user_version")?,
+            connection.query_row(tables, [], |row| row.get(0))?,
+        ))
+    };
+    let known = MIGRATIONS.len();
+    match read().map_err(|error| explain(path, error))? {
+        (0, 0, 0) => Ok(()),
+        (id, found, _) if id == i64::from(APPLICATION_ID) => match usize::try_from(found) {
+            Ok(version) if (1..=known).contains(&version) => Ok(()),
+            Ok(_) | Err(_) => Err(OpenError::Schema { path: path.to_path_buf(), found, known }),
+        },
+        _ => Err(OpenError::NotOurs { path: path.to_path_buf() }),
+    }
+}
+
+fn check_pages(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let verdict: String = connection
+        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .map_err(|error| explain(path, error))?;
+    if verdict == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_path_buf() }) }
+}
+
+/// Copies the whole log into the database, syncs both and empties the log.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<Result<(), &'static str>> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        let (busy, log, done): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(match (busy, log == done) {
+            (0, true) => Ok(()),
+            (0, false) => Err("not all of it was copied"),
+            _ => Err("somebody else is reading the database"),
+        })
+    })
+}
+
+fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (next, migration) in (1_u32..).zip(MIGRATIONS).filter(|(next, _)| *next > version) {
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {migration}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {next}; COMMIT"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Tells the operator what kind of trouble it is, by SQLite's code and never by its words.
+fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode;
+    let path = path.to_path_buf();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path },
+        Some(ErrorCode::NotADatabase) => OpenError::NotOurs { path },
+        Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
+        Some(_) | None => OpenError::Open { path, source: Box::new(error) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+    use crate::storage::Meta;
+
+    fn open(home: &TempDir) -> Result<SqliteBackend, OpenError> {
+        SqliteBackend::open(home.path(), SqliteOptions::default())
+    }
+
+    fn text(result: Result<SqliteBackend, OpenError>) -> String {
+        result.map(drop).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_database_is_durable_on_every_commit_and_wiped_on_every_delete() {
+        let home = tempdir().unwrap();
+        let backend = open(&home).unwrap();
+        let pragma = |name: &str| -> String {
+            backend
+                .connection
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .map(|value| format!("{value:?}"))
+                .unwrap()
+        };
+        assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
+        assert_eq!(pragma("synchronous"), "Integer(2)");
+        assert_eq!(pragma("secure_delete"), "Integer(1)");
+    }
+
+    #[test]
+    fn nobody_else_may_read_the_database_or_its_log() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempdir().unwrap();
+        let mut backend = open(&home).unwrap();
+        backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, b"x")).unwrap();
+        for entry in std::fs::read_dir(home.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
+        }
+        assert!(home.path().join("auth.db-wal").exists());
+    }
+
+    #[test]
+    fn row_27_a_second_opener_is_told_who_holds_the_directory() {
+        let home = tempdir().unwrap();
+        let first = open(&home).unwrap();
+        let second = text(open(&home));
+        assert!(second.contains(&std::process::id().to_string()), "{second}");
+        drop(first);
+        open(&home).unwrap();
+    }
+
+    #[test]
+    fn row_28_another_schema_version_or_another_programs_database_is_refused_by_name() {
+        let home = tempdir().unwrap();
+        open(&home).unwrap().connection.pragma_update(None, "user_version", 99).unwrap();
+        let refused = text(open(&home));
+        assert!(refused.contains("schema version 99") && refused.contains("up to 1"), "{refused}");
+
+        let other = tempdir().unwrap();
+        let foreign = Connection::open(other.path().join(FILE)).unwrap();
+        foreign.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        drop(foreign);
+        assert!(matches!(open(&other), Err(OpenError::NotOurs { .. })));
+
+        let text_file = tempdir().unwrap();
+        std::fs::write(text_file.path().join(FILE), "not a database at all, ".repeat(100)).unwrap();
+        assert!(matches!(open(&text_file), Err(OpenError::NotOurs { .. })));
+    }
+
+    #[test]
+    fn row_28_a_damaged_database_is_refused_before_anything_is_answered_from_it() {
+        let home = tempdir().unwrap();
+        let mut backend = open(&home).unwrap();
+        backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, &[7; 9000])).unwrap();
+        drop(backend);
+        let path = home.path().join(FILE);
+        let length = std::fs::metadata(&path).unwrap().len();
+        let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+        // Everything behind the first page, which holds the header and the schema.
+        file.seek(SeekFrom::Start(4096)).unwrap();
+        file.write_all(&vec![0xa5; usize::try_from(length - 4096).unwrap()]).unwrap();
+        drop(file);
+        assert!(matches!(open(&home), Err(OpenError::Damaged { .. })));
+    }
+
+    #[test]
+    fn row_28_a_full_disk_fails_the_transaction_and_keeps_what_was_committed() {
+        let home = tempdir().unwrap();
+        drop(open(&home).unwrap());
+        let mut backend = SqliteBackend::open(home.path(), SqliteOptions { max_pages: Some(20) }).unwrap();
+        backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, b"kept")).unwrap();
+        let full = backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, &[1; 500_000]));
+        assert!(matches!(full, Err(StorageError::Statement(_))), "{full:?}");
+        let mut kept = None;
+        backend
+            .transaction(&mut |rows| {
+                kept = rows.meta(Meta::PepperCanary)?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(kept.as_deref(), Some(&b"kept"[..]));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_in_the_log_is_in_the_database_before_anybody_reads() {
+        let home = tempdir().unwrap();
+        let mut backend = open(&home).unwrap();
+        backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, b"logged")).unwrap();
+        // The files as a kill leaves them: the log not yet copied.
+        let killed = tempdir().unwrap();
+        for name in [FILE, "auth.db-wal"] {
+            std::fs::copy(home.path().join(name), killed.path().join(name)).unwrap();
+        }
+        let wal = killed.path().join("auth.db-wal");
+        assert!(std::fs::metadata(&wal).unwrap().len() > 0);
+        let mut reopened = open(&killed).unwrap();
+        assert_eq!(std::fs::metadata(&wal).unwrap().len(), 0);
+        let mut found = None;
+        reopened
+            .transaction(&mut |rows| {
+                found = rows.meta(Meta::PepperCanary)?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(found.as_deref(), Some(&b"logged"[..]));
+    }
+
+    #[test]
+    fn a_reader_that_hinders_the_first_checkpoint_hinders_the_start() {
+        let home = tempdir().unwrap();
+        let mut backend = open(&home).unwrap();
+        backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, b"x")).unwrap();
+        let reader = Connection::open(home.path().join(FILE)).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
+        backend.connection.busy_timeout(Duration::ZERO).unwrap();
+        assert!(matches!(checkpoint(&backend.connection), Ok(Err(_)) | Err(_)));
+        drop(reader);
+        assert_eq!(checkpoint(&backend.connection), Ok(Ok(())));
+    }
+}
