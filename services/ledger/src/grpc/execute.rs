@@ -1,0 +1,123 @@
+//! From a command to its answer: through the writer, into the log, and back to the caller.
+
+use atm_ledger_core::{Action, Command, Refusal, Step, TransactionState};
+use atm_proto::{ledger as wire, types};
+use atm_rpc::deadline::Deadline;
+use tonic::metadata::MetadataValue;
+use tonic::{Response, Status};
+
+use super::convert::{self, Presented};
+use super::status::{Failure, Malformed};
+use super::{Api, outcome};
+use crate::handle::Answer;
+
+/// Says that the outcome was recorded by an earlier call. It stands beside the message, never in it.
+const REPLAYED: &str = "atm-replayed";
+
+/// A step that is committed, as the answer to a command.
+pub(super) struct Recorded {
+    pub(super) step: Step,
+    pub(super) state: Option<TransactionState>,
+    replayed: bool,
+}
+
+impl Recorded {
+    /// The frozen outcome, and where the transaction stands now.
+    pub(super) fn on_wire(&self, api: &Api) -> (Option<wire::Outcome>, i32) {
+        let state: types::TransactionState = convert::state(self.state);
+        (Some(outcome::outcome(&self.step, &api.authorizer)), state.into())
+    }
+
+    /// Puts a message made of this on its way.
+    pub(super) fn respond<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        if self.replayed {
+            response.metadata_mut().insert(REPLAYED, MetadataValue::from_static("true"));
+        }
+        response
+    }
+
+    /// One line for each committed command, and an alarm for money that had to be posted without asking.
+    fn log(&self) {
+        let Step { id, commit_sequence, action, .. } = &self.step;
+        if let Action::CaptureLate { transfer, .. } = action {
+            tracing::warn!(
+                transaction_id = %id,
+                commit_sequence,
+                account_id = %transfer.debit,
+                minor_units = transfer.amount,
+                currency = %transfer.currency,
+                replayed = self.replayed,
+                "CAPTURED_LATE: cash had left after its hold was gone; it was posted without asking the balance"
+            );
+        }
+        tracing::debug!(
+            transaction_id = %id,
+            commit_sequence,
+            step = convert::step_kind(action.kind()).as_str_name(),
+            replayed = self.replayed,
+            "committed"
+        );
+    }
+}
+
+impl Api {
+    /// Has one command decided and committed.
+    pub(super) async fn execute(
+        &self,
+        command: Command,
+        deadline: Option<Deadline>,
+    ) -> Result<Recorded, Failure> {
+        let mut answers =
+            self.ledger.execute(vec![command], deadline).await.map_err(|error| self.unanswered(error))?;
+        answers.pop().map_or(Err(Failure::Stopped), recorded)
+    }
+}
+
+/// What an answer means for its command.
+pub(super) fn recorded(answer: Answer) -> Result<Recorded, Failure> {
+    match answer {
+        Answer::Recorded { step, state, replayed } => {
+            let recorded = Recorded { step, state, replayed };
+            recorded.log();
+            Ok(recorded)
+        }
+        Answer::Refused(refusal) => Err(Failure::Refused(refusal)),
+        Answer::Expired => Err(Failure::Expired),
+        Answer::NoRoom => Err(Failure::NoRoom),
+    }
+}
+
+/// A capture that fails for want of a known hold fails for its authorization, if it brought a wrong one.
+pub(super) fn explain_capture(failure: Failure, presented: Presented) -> Failure {
+    let needed = match &failure {
+        Failure::Refused(Refusal::NotFound) => true,
+        Failure::Refused(Refusal::NothingToCapture { state }) => match state {
+            TransactionState::Cancelled | TransactionState::Declined => true,
+            TransactionState::Posted
+            | TransactionState::Held
+            | TransactionState::Captured
+            | TransactionState::Expired
+            | TransactionState::CapturedLate => false,
+        },
+        _ => false,
+    };
+    match presented {
+        Presented::Forged if needed => {
+            Malformed::new("authorization", "was not signed by this ledger for this transaction and terminal")
+                .into()
+        }
+        Presented::Forged | Presented::NothingWrong => failure,
+    }
+}
+
+/// What is answered to an opening: the account as it was opened.
+pub(super) fn opened(step: &Step) -> Result<wire::OpenAccountResponse, Status> {
+    match &step.action {
+        Action::OpenAccount(terms) => {
+            Ok(wire::OpenAccountResponse { account: Some(outcome::opened(terms, step.commit_time)) })
+        }
+        // The core answers an opening with an opening or a refusal.
+        _ => Err(Failure::Refused(Refusal::IdReused { field: "account.account_id" }).into()),
+    }
+}
