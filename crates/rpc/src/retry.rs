@@ -234,8 +234,9 @@ fn sources(status: &Status) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(StdError::source(status), |&source| source.source()).take(16)
 }
 
-/// tonic reports its own client-side timeout as CANCELLED; what it means is DEADLINE_EXCEEDED.
-fn normalized(status: Status) -> Status {
+/// tonic's client times calls by the `grpc-timeout` that they carry and reports that as CANCELLED; what it means
+/// is DEADLINE_EXCEEDED. [`retry`] does this by itself; do it to the statuses of calls made without.
+pub fn normalized(status: Status) -> Status {
     if status.code() == Code::Cancelled && caused_by::<tonic::TimeoutExpired>(&status) {
         return Status::new(Code::DeadlineExceeded, "no answer to this attempt in time");
     }

@@ -36,18 +36,6 @@ async fn nobody_is_healthy_where_nobody_listens() {
 }
 
 #[tokio::test]
-async fn a_deadline_is_answered_by_the_server_as_deadline_exceeded_and_ends_the_handler() {
-    let server = TestServer::start(ServerConfig::default()).await;
-    let mut request = Request::new(say("hang"));
-    request.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
-    // The client sets no timer of its own: what comes back is the server's word.
-    let status = server.client().echo(request).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::DeadlineExceeded, "the deadline is over"));
-    until(|| server.echo.inside.load(Ordering::SeqCst) == 0).await;
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn a_caller_without_a_deadline_gets_one() {
     let config = ServerConfig { default_deadline: Duration::from_millis(100), ..ServerConfig::default() };
     let server = TestServer::start(config).await;

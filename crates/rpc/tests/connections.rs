@@ -150,6 +150,24 @@ async fn a_connection_with_an_open_stream_is_not_idle() {
     server.stop().await;
 }
 
+/// The echo's request "hang", with its length prefix.
+const HANG: Bytes = Bytes::from_static(b"\0\0\0\0\x06\x0a\x04hang");
+
+#[tokio::test]
+async fn a_deadline_is_answered_by_the_server_as_deadline_exceeded_and_ends_the_handler() {
+    let server = TestServer::start(patient()).await;
+    let (requests, _connection) = http2(server.address).await;
+    let mut requests = requests.ready().await.unwrap();
+    // tonic's client has a timer of its own for this header; a raw one hears the server's word.
+    let (response, mut body) = requests.send_request(echo_request("500m"), false).unwrap();
+    body.send_data(HANG, true).unwrap();
+    until(|| server.echo.begun.load(Ordering::SeqCst) == 1).await;
+    let response = response.await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "4");
+    until(|| server.echo.inside.load(Ordering::SeqCst) == 0).await;
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_body_that_never_comes_is_bounded_by_the_deadline() {
     let config = ServerConfig { default_deadline: Duration::from_millis(100), ..patient() };
@@ -244,7 +262,7 @@ async fn a_patient_flood_of_abandoned_calls_ends_its_own_connection_too() {
         requests = ready;
         let Ok((_response, mut body)) = requests.send_request(echo_request("1M"), false) else { break };
         // A call that hangs in the handler, so that it is the reset that ends it.
-        body.send_data(Bytes::from_static(b"\0\0\0\0\x06\x0a\x04hang"), true).unwrap();
+        body.send_data(HANG, true).unwrap();
         abandoned += 1;
         let begun = &server.echo.begun;
         until(|| begun.load(Ordering::SeqCst) > abandoned || connection.is_finished()).await;
