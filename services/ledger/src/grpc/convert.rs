@@ -126,11 +126,13 @@ fn transfer(debit: &str, credit: &str, money: Option<&types::Money>) -> Result<T
     Ok(Transfer { debit, credit, amount, currency })
 }
 
+/// Reads a lifetime by itself: prost's own conversion panics on some durations that only a stranger would send.
 fn lifetime(asked: Option<prost_types::Duration>) -> Result<Duration, Malformed> {
-    asked.map_or(Ok(LIFETIME_DEFAULT), |duration| {
-        Duration::try_from(duration)
-            .map_err(|_| Malformed::new("lifetime", "must be between 1 second and 30 days"))
-    })
+    let Some(asked) = asked else { return Ok(LIFETIME_DEFAULT) };
+    match (u64::try_from(asked.seconds), u32::try_from(asked.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
+        _ => Err(Malformed::new("lifetime", "must be between 1 second and 30 days")),
+    }
 }
 
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {

@@ -241,9 +241,14 @@ mod tests {
     use atm_types::{Currency, SeededIds};
 
     use super::*;
+    use crate::storage::StoreError;
 
     fn unanswered(error: ExecuteError) -> Failure {
         Failure::unanswered(error, &SeededIds::new(1))
+    }
+
+    fn unreadable() -> ExecuteError {
+        ExecuteError::Unreadable(StoreError::damaged("SELECT from /var/lib/secret").into())
     }
 
     fn all() -> Vec<(Failure, Code, &'static str, Option<&'static str>)> {
@@ -310,6 +315,7 @@ mod tests {
             assert_eq!(error.message, call.message());
             assert_eq!(error.field, field.unwrap_or_default(), "{reason}");
             assert!(call.details().len() < 4096);
+            assert!(!format!("{call:?} {error:?}").contains("secret"));
         }
     }
 

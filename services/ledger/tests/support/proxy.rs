@@ -1,0 +1,1 @@
+//! A network between a client and the ledger that loses, repeats and delays.
