@@ -182,7 +182,12 @@ async fn reflection_lists_the_services_and_both_of_its_own_versions() {
 
 #[tokio::test]
 async fn an_open_reflection_stream_does_not_use_up_the_connection_and_too_many_are_refused() {
-    let config = ServerConfig { max_streaming_calls_per_connection: 2, ..ServerConfig::default() };
+    // Nothing but the end of the streams may end the server in time.
+    let config = ServerConfig {
+        max_streaming_calls_per_connection: 2,
+        drain_timeout: NEVER,
+        ..ServerConfig::default()
+    };
     let server = TestServer::start(config).await;
     let client = ServerReflectionClient::new(server.channel());
     let mut open = Vec::new();
@@ -194,8 +199,8 @@ async fn an_open_reflection_stream_does_not_use_up_the_connection_and_too_many_a
     let refusal = client.clone().server_reflection_info(silence).await.unwrap_err();
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     server.client().echo(say("unary calls are not affected")).await.unwrap();
-    drop(open);
     server.stop().await;
+    drop(open);
 }
 
 #[tokio::test]

@@ -65,7 +65,12 @@ async fn a_health_watch_does_not_hold_up_the_shutdown() {
 
 #[tokio::test]
 async fn a_call_that_does_not_end_is_cut_at_the_drain_timeout() {
-    let config = ServerConfig { drain_delay: SOON, drain_timeout: SOON, ..ServerConfig::default() };
+    let config = ServerConfig {
+        default_deadline: NEVER,
+        drain_delay: SOON,
+        drain_timeout: SOON,
+        ..ServerConfig::default()
+    };
     let server = TestServer::start(config).await;
     let mut client = server.client();
     let call = tokio::spawn(async move { client.echo(say("hang")).await });
