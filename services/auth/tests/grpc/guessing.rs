@@ -100,6 +100,7 @@ async fn thousand_guesses(bank: &Arc<Bank>, card: &'static str) -> usize {
         let (mut client, busy) = (client.clone(), Arc::clone(&told_to_come_back));
         guesses.spawn(async move {
             let request = press(card, &format!("9{guess:03}"));
+            let mut pause = std::time::Duration::from_millis(20);
             loop {
                 let refused = client.verify_pin(request.clone()).await.refused();
                 if refused.code() != Code::ResourceExhausted {
@@ -107,7 +108,8 @@ async fn thousand_guesses(bank: &Arc<Bank>, card: &'static str) -> usize {
                 }
                 assert!(retry_delay(&refused).is_some());
                 busy.fetch_add(1, Ordering::SeqCst);
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(std::time::Duration::from_secs(1));
             }
         });
     }
