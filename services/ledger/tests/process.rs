@@ -1,4 +1,5 @@
 //! The ledger as a process: how it refuses to start, how it leaves, and what it logs.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
 

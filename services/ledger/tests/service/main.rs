@@ -1,4 +1,5 @@
 //! The ledger over real gRPC, method by method, and the rows of the table of bad inputs that concern it.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,9 +1,11 @@
 //! A bank in a temporary directory, served over real gRPC on a free port, and the words to talk to it.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of it")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod story;
 
 use std::net::SocketAddr;
 use std::path::Path;

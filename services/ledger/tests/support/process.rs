@@ -62,7 +62,7 @@ impl Process {
     /// The same, with more in its environment.
     pub async fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = command(directory)
-            .args(["--listen", "127.0.0.1:0"])
+            .env("ATM_LEDGER_LISTEN", "127.0.0.1:0")
             .envs(environment.iter().copied())
             .spawn()
             .unwrap();
