@@ -1,2 +1,7 @@
-//! The cash machine.
-fn main() {}
+//! The cash machine's program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    atm_cli::run(std::env::args_os())
+}

@@ -1,0 +1,124 @@
+//! The operators' door.
+
+use std::future::Future;
+use std::time::Duration;
+
+use atm_proto::gateway::admin_service_client::AdminServiceClient;
+use atm_proto::gateway::{
+    BlockCardRequest, GetTrialBalanceRequest, GetTrialBalanceResponse, ImportAccountsRequest,
+    ImportAccountsResponse, IssueCardRequest, NewAccount, OpenAccountRequest, UnblockCardRequest,
+    VerifyLedgerRequest, VerifyLedgerResponse,
+};
+use atm_rpc::credentials::BearerToken;
+use atm_rpc::deadline::Deadline;
+use atm_rpc::retry::{RetryError, RetryPolicy, retry};
+use atm_rpc::throttle::Throttle;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::exit::Failure;
+
+/// A client of `AdminService` that carries the operator's token.
+pub(crate) struct AdminClient {
+    channel: Channel,
+    throttle: Throttle,
+    token: BearerToken,
+    patience: Duration,
+}
+
+impl AdminClient {
+    /// `patience` bounds each call, retries included.
+    pub(crate) fn new(url: &str, token: BearerToken, patience: Duration) -> Result<Self, Failure> {
+        Ok(Self { channel: super::channel(url, patience)?, throttle: super::throttle(), token, patience })
+    }
+
+    pub(crate) async fn open_account(&self, account: NewAccount) -> Result<String, RetryError> {
+        let request = OpenAccountRequest { account: Some(account) };
+        self.call(
+            self.patience,
+            request,
+            |mut client, request| async move { client.open_account(request).await },
+        )
+        .await
+        .map(|answer| answer.account_id)
+    }
+
+    /// Whether anything changed.
+    pub(crate) async fn issue_card(
+        &self,
+        card_number: String,
+        account: String,
+        pin: String,
+    ) -> Result<bool, RetryError> {
+        let request = IssueCardRequest { card_number, account, pin };
+        self.call(
+            self.patience,
+            request,
+            |mut client, request| async move { client.issue_card(request).await },
+        )
+        .await
+        .map(|answer| answer.changed)
+    }
+
+    pub(crate) async fn block_card(&self, card_number: String) -> Result<(), RetryError> {
+        self.call(self.patience, BlockCardRequest { card_number }, |mut client, request| async move {
+            client.block_card(request).await
+        })
+        .await
+        .map(|_| ())
+    }
+
+    pub(crate) async fn unblock_card(&self, card_number: String) -> Result<(), RetryError> {
+        self.call(self.patience, UnblockCardRequest { card_number }, |mut client, request| async move {
+            client.unblock_card(request).await
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Applies one chunk of an import; `patience` is the chunk's own, since PINs take time to hash.
+    pub(crate) async fn import(
+        &self,
+        chunk: ImportAccountsRequest,
+        patience: Duration,
+    ) -> Result<ImportAccountsResponse, RetryError> {
+        self.call(patience, chunk, |mut client, request| async move { client.import_accounts(request).await })
+            .await
+    }
+
+    pub(crate) async fn trial_balance(&self) -> Result<GetTrialBalanceResponse, RetryError> {
+        self.call(self.patience, GetTrialBalanceRequest {}, |mut client, request| async move {
+            client.get_trial_balance(request).await
+        })
+        .await
+    }
+
+    /// Begins a verification, which goes on for as long as the books are long.
+    pub(crate) async fn verify(&self) -> Result<Streaming<VerifyLedgerResponse>, Status> {
+        let mut request = Request::new(VerifyLedgerRequest {});
+        if let Some(trace) = atm_rpc::telemetry::current() {
+            trace.attach(&mut request);
+        }
+        self.token.attach(&mut request);
+        AdminServiceClient::new(self.channel.clone()).verify_ledger(request).await.map(Response::into_inner)
+    }
+
+    async fn call<Req, Res, F, Fut>(
+        &self,
+        patience: Duration,
+        request: Req,
+        method: F,
+    ) -> Result<Res, RetryError>
+    where
+        Req: Clone,
+        F: Fn(AdminServiceClient<Channel>, Request<Req>) -> Fut,
+        Fut: Future<Output = Result<Response<Res>, Status>>,
+    {
+        let policy = RetryPolicy { ..super::policy(patience.mul_f64(0.45)) };
+        retry(&policy, &self.throttle, Deadline::after(patience), request, |mut request| {
+            self.token.attach(&mut request);
+            method(AdminServiceClient::new(self.channel.clone()), request)
+        })
+        .await
+    }
+}

@@ -1,0 +1,82 @@
+//! `admin`: the operators' commands, with their own credential.
+
+mod cards;
+mod import;
+mod init_secrets;
+mod open_account;
+mod trial_balance;
+mod verify;
+
+use std::path::PathBuf;
+
+use atm_rpc::credentials::BearerToken;
+use atm_rpc::retry::RetryError;
+use clap::{Args, Subcommand};
+
+use super::Context;
+use crate::client::{AdminClient, read_failure};
+use crate::exit::{Exit, Failure};
+
+/// Operators' commands.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Operators show a token, not a card: give --operator-token-file, or set ATM_OPERATOR_TOKEN_FILE. `atm-cli serve \
+--data DIR` makes it as DIR/operator.token; it must be readable by its owner only.")]
+pub(crate) struct AdminArgs {
+    /// The file with the operator's token, mode 0600.
+    #[arg(long, global = true, env = "ATM_OPERATOR_TOKEN_FILE", value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    OpenAccount(open_account::OpenAccountArgs),
+    IssueCard(cards::IssueCardArgs),
+    BlockCard(cards::BlockCardArgs),
+    UnblockCard(cards::UnblockCardArgs),
+    Import(import::ImportArgs),
+    InitSecrets(init_secrets::InitSecretsArgs),
+    TrialBalance(trial_balance::TrialBalanceArgs),
+    Verify(verify::VerifyArgs),
+}
+
+pub(crate) async fn run(context: &Context, args: AdminArgs) -> Result<Exit, Failure> {
+    let path = args.operator_token_file.ok_or_else(|| {
+        Failure::invalid(
+            "operators need a token: give --operator-token-file FILE or set ATM_OPERATOR_TOKEN_FILE",
+        )
+    })?;
+    let client = || {
+        let token = BearerToken::load(&path)
+            .map_err(|error| Failure::invalid(format!("--operator-token-file: {error}")))?;
+        AdminClient::new(&context.global.gateway, token, context.global.deadline)
+    };
+    match args.command {
+        AdminCommand::OpenAccount(args) => open_account::run(context, &client()?, &args).await,
+        AdminCommand::IssueCard(args) => cards::issue(context, &client()?, &args).await,
+        AdminCommand::BlockCard(args) => cards::block(context, &client()?, &args).await,
+        AdminCommand::UnblockCard(args) => cards::unblock(context, &client()?, &args).await,
+        AdminCommand::Import(args) => import::run(context, &client()?, &args).await,
+        // Comes before there is a gateway, and makes the token that the others show.
+        AdminCommand::InitSecrets(args) => init_secrets::run(context, &args, &path),
+        AdminCommand::TrialBalance(args) => trial_balance::run(context, &client()?, &args).await,
+        AdminCommand::Verify(args) => verify::run(context, &client()?, &args).await,
+    }
+}
+
+/// The failure of a call that changes something and may be repeated: what may have been sent may have worked.
+fn write_failure(error: &RetryError) -> Failure {
+    let failure = read_failure(error);
+    if failure.exit == Exit::Unavailable && error.maybe_sent {
+        let message = format!(
+            "no answer ({}, {} attempts); it may have been done. Run the same command again: it completes what is \
+             missing and does nothing twice",
+            error.status.code(),
+            error.attempts
+        );
+        return Failure::new(Exit::Unknown, "no_answer", message);
+    }
+    failure
+}

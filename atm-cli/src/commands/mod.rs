@@ -1,0 +1,144 @@
+//! One file for each command, and what they share: who the machine is, and how a customer is let in.
+
+pub(crate) mod admin;
+pub(crate) mod balance;
+pub(crate) mod demo;
+pub(crate) mod deposit;
+mod money;
+pub(crate) mod recover;
+pub(crate) mod serve;
+pub(crate) mod statement;
+pub(crate) mod text;
+pub(crate) mod transaction;
+pub(crate) mod transfer;
+pub(crate) mod withdraw;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use atm_rpc::deadline::Deadline;
+use atm_rpc::telemetry::{self, TraceContext};
+use atm_types::{Clock, IdSource, SystemClock, SystemIds};
+use serde::Serialize;
+
+use crate::cli::{CardArgs, Cli, Command, Global};
+use crate::client::{Gateway, Session};
+use crate::dispenser::CountsAsPresented;
+use crate::exit::{Exit, Failure};
+use crate::flow::{self, Machine};
+use crate::journal::Journal;
+use crate::output::Screen;
+use crate::pin::Pin;
+use crate::terminal::Terminal;
+
+/// Everything a command gets from outside.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) screen: Screen,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    /// The trace of this key press.
+    pub(crate) trace: TraceContext,
+}
+
+/// Runs a command to its exit code.
+pub(crate) fn run(cli: Cli) -> Exit {
+    let serving = matches!(cli.command, Command::Serve(_));
+    // A machine's screen belongs to its customer; whoever wants the log asks for it.
+    if serving || std::env::var_os("RUST_LOG").is_some() {
+        telemetry::init("atm-cli");
+    }
+    let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
+    let context = Context {
+        screen: Screen::new(cli.global.json),
+        global: cli.global,
+        clock: Arc::new(SystemClock),
+        trace: TraceContext::new(&*ids),
+        ids,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            context.screen.error(&format!("no runtime: {error}"));
+            return Exit::Unavailable;
+        }
+    };
+    let done = runtime.block_on(telemetry::scope(context.trace, dispatch(cli.command, &context)));
+    // Whatever still runs in the background (a connection, a name look-up) is nothing to wait for.
+    runtime.shutdown_background();
+    done.unwrap_or_else(|failure| {
+        context.screen.object(&FailureKeys { reason: failure.reason, message: &failure.message });
+        context.screen.error(&failure.message);
+        failure.exit
+    })
+}
+
+/// The one object of a command that failed and moves no money.
+#[derive(Serialize)]
+struct FailureKeys<'a> {
+    reason: &'a str,
+    message: &'a str,
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Balance(args) => balance::run(context, &args).await,
+        Command::Withdraw(args) => withdraw::run(context, &args).await,
+        Command::Deposit(args) => deposit::run(context, &args).await,
+        Command::Transfer(args) => transfer::run(context, &args).await,
+        Command::Statement(args) => statement::run(context, &args).await,
+        Command::Transaction(args) => transaction::run(context, &args).await,
+        Command::Recover(args) => recover::run(context, &args).await,
+        Command::Text(args) => text::run(context, args).await,
+        Command::Admin(args) => admin::run(context, args).await,
+        Command::Serve(args) => serve::run(context, &args).await,
+        Command::Demo(args) => demo::run(context, &args).await,
+    }
+}
+
+impl Context {
+    /// The state directory: given, or the user's own.
+    fn state_directory(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.global.state {
+            return Ok(directory.clone());
+        }
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        set("XDG_STATE_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".local/state")))
+            .map(|directory| directory.join("atm"))
+            .ok_or_else(|| Failure::invalid("no state directory: give --state DIR, or set HOME"))
+    }
+
+    fn terminal(&self) -> Result<Terminal, Failure> {
+        Terminal::load(&self.state_directory()?, &*self.ids)
+            .map_err(|error| Failure::unavailable(format!("{error}; nothing was sent")))
+    }
+
+    fn gateway(&self, terminal: &Terminal) -> Result<Gateway, Failure> {
+        let atm_id = self.global.atm_id.clone().unwrap_or_else(|| terminal.default_atm_id());
+        Gateway::new(&self.global.gateway, terminal, &atm_id, self.global.deadline)
+    }
+
+    /// The whole machine, with its journal locked. Fails at once when another process works with it.
+    fn machine(&self, terminal: &Terminal) -> Result<Machine, Failure> {
+        let directory = self.state_directory()?;
+        let journal = Journal::open(&directory, terminal.id(), Arc::clone(&self.clock))
+            .map_err(|error| flow::journal_before(&error))?;
+        Ok(Machine {
+            journal,
+            bank: self.gateway(terminal)?,
+            dispenser: Box::new(CountsAsPresented),
+            ids: Arc::clone(&self.ids),
+            screen: self.screen,
+            patience: self.global.deadline,
+        })
+    }
+
+    /// Lets a customer in: PIN first, then the deadline begins, then the bank is asked.
+    async fn log_in(&self, gateway: &Gateway, card: &CardArgs) -> Result<(Session, Deadline), Failure> {
+        let pin = Pin::obtain(card.pin_file.as_deref(), "PIN:")?;
+        let deadline = Deadline::after(self.global.deadline);
+        let session = gateway.log_in(&card.card, &pin, self.ids.attempt_id(), deadline).await?;
+        Ok((session, deadline))
+    }
+}

@@ -1,0 +1,86 @@
+//! What withdrawals, deposits and transfers have in common: one key press from the PIN to the receipt.
+
+use std::path::PathBuf;
+
+use atm_rpc::deadline::Deadline;
+use atm_types::{Money, TransactionId};
+
+use super::Context;
+use crate::amount;
+use crate::cli::{CardArgs, IdArgs};
+use crate::exit::{Exit, Failure};
+use crate::flow::{self, Order};
+use crate::journal::{CardTag, Intent, Kind};
+use crate::output::{Receipt, show_failure};
+use crate::pin::Pin;
+
+/// A money command as it was typed.
+pub(super) struct Request<'a> {
+    pub(super) kind: Kind,
+    pub(super) amount: &'a str,
+    pub(super) card: &'a CardArgs,
+    pub(super) to_account: Option<&'a str>,
+    pub(super) id: &'a IdArgs,
+}
+
+/// The part of the deadline that settling older transactions may take.
+const SETTLING: f64 = 0.4;
+
+/// Carries a money command out and shows how it ended.
+pub(super) async fn run(context: &Context, request: &Request<'_>) -> Result<Exit, Failure> {
+    let currency = context.global.currency;
+    let amount = amount::positive(request.amount, currency);
+    let shown = amount.as_ref().ok().copied();
+    let given = request.id.transaction_id;
+    let done = match amount {
+        Ok(amount) => key_press(context, request, amount).await,
+        Err(failure) => Err(failure),
+    };
+    match done {
+        Ok(receipt) => {
+            receipt.show(context.screen, currency);
+            Ok(receipt.exit())
+        }
+        Err(mut failure) => {
+            failure.transaction_id = failure.transaction_id.or(given);
+            show_failure(&failure, shown, context.screen, currency);
+            context.screen.error(&failure.message);
+            Ok(failure.exit)
+        }
+    }
+}
+
+async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> Result<Receipt, Failure> {
+    let terminal = context.terminal()?;
+    let mut machine = context.machine(&terminal)?;
+    let pin = Pin::obtain(request.card.pin_file.as_ref().map(PathBuf::as_path), "PIN:")?;
+
+    // The key press: from here on the customer waits.
+    let patience = context.global.deadline;
+    let deadline = Deadline::after(patience);
+    machine
+        .settle_all_before(Deadline::after(patience.mul_f64(SETTLING)))
+        .await
+        .map_err(|error| flow::journal_before(&error))?;
+    let session = machine.bank.log_in(&request.card.card, &pin, context.ids.attempt_id(), deadline).await?;
+    drop(pin);
+
+    let order = Order {
+        id_given: request.id.transaction_id.is_some(),
+        intent: Intent {
+            id: request.id.transaction_id.unwrap_or_else(|| mint(context)),
+            kind: request.kind,
+            amount,
+            card: CardTag::new(terminal.key(), &request.card.card),
+            to_account: request.to_account.map(str::to_owned),
+            trace_id: context.trace.to_string(),
+        },
+    };
+    let receipt = machine.perform(&session, &order, deadline).await;
+    machine.bank.log_out(&session).await;
+    receipt
+}
+
+fn mint(context: &Context) -> TransactionId {
+    context.ids.transaction_id()
+}

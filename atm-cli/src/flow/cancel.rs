@@ -1,0 +1,102 @@
+//! A cancel that a person asked for.
+
+use atm_proto::types::TransactionState;
+use atm_rpc::deadline::Deadline;
+use atm_types::{Currency, Money, TransactionId};
+use tonic::Code;
+
+use super::{Machine, journal_after, journal_before, judge};
+use crate::client::{Answer, read_failure};
+use crate::exit::{Exit, Failure};
+use crate::journal::{CardTag, Ending, State};
+use crate::output::{Receipt, Status};
+
+impl Machine {
+    /// Fences a transaction off, unless its cash was presented; says what is final.
+    pub(crate) async fn cancel_by_customer(
+        &mut self,
+        id: TransactionId,
+        card: &CardTag,
+        deadline: Deadline,
+    ) -> Result<Receipt, Failure> {
+        let Some(record) = self.journal.find(id).map_err(|error| journal_before(&error))? else {
+            return self.fence_unjournaled(id, deadline).await;
+        };
+        if record.intent.card.tag != card.tag {
+            return Err(not_found());
+        }
+        match record.state {
+            // It never left this machine, and after this it never can: the bank remembers the cancel.
+            State::Voided if record.ending == Some(Ending::NotSent) => {
+                self.fence_unjournaled(id, deadline).await
+            }
+            state if state.may_be_cancelled() => {
+                let record =
+                    self.settle(record, deadline).await.map_err(|error| journal_after(&error, id))?;
+                Ok(Receipt::of(&record))
+            }
+            State::Done | State::Voided | State::Suspect => Ok(Receipt::of(&record)),
+            State::Intent
+            | State::Authorized
+            | State::VoidPending
+            | State::Dispensing
+            | State::Presented
+            | State::CapturePending => Err(Failure::new(
+                Exit::Declined,
+                "cash_presented",
+                format!(
+                    "the cash of transaction {id} was presented ({}); it cannot be cancelled",
+                    record.state
+                ),
+            )),
+        }
+    }
+
+    /// An id that this journal never sent: the bank alone knows.
+    async fn fence_unjournaled(&self, id: TransactionId, deadline: Deadline) -> Result<Receipt, Failure> {
+        match self.bank.cancel(id, deadline).await {
+            Ok(answer) => Ok(receipt(id, &answer)),
+            Err(error) if matches!(error.status.code(), Code::NotFound | Code::AlreadyExists) => {
+                Err(not_found())
+            }
+            // A cancel is indefinite too: if it arrived, it holds.
+            Err(error) if error.maybe_sent && error.deadline_over => Ok(unknown(id)),
+            Err(error) => Err(read_failure(&error)),
+        }
+    }
+}
+
+fn not_found() -> Failure {
+    Failure::new(Exit::Declined, "not_found", "there is no such transaction of this machine and card")
+}
+
+fn unknown(id: TransactionId) -> Receipt {
+    Receipt {
+        id,
+        kind: None,
+        status: Status::Unknown,
+        reason: Some("no_answer".to_owned()),
+        amount: None,
+        balance: None,
+        suspect: false,
+    }
+}
+
+fn receipt(id: TransactionId, answer: &Answer) -> Receipt {
+    let outcome = &answer.outcome;
+    let (status, reason) = match answer.current_state {
+        TransactionState::Posted => (Status::Posted, None),
+        TransactionState::Captured | TransactionState::CapturedLate => (Status::Captured, None),
+        TransactionState::Declined => (Status::Declined, Some(judge::decline_reason(outcome))),
+        TransactionState::Cancelled => (Status::Cancelled, Some("cancelled".to_owned())),
+        TransactionState::Expired => (Status::Cancelled, Some("expired".to_owned())),
+        TransactionState::Held | TransactionState::Unspecified => {
+            (Status::Unknown, Some("unexpected_answer".to_owned()))
+        }
+    };
+    let amount = outcome.amount.as_ref().and_then(|amount| {
+        let currency: Currency = amount.currency_code.parse().ok()?;
+        Some(Money::new(amount.minor_units, currency))
+    });
+    Receipt { id, kind: None, status, reason, amount, balance: judge::balance(outcome), suspect: false }
+}

@@ -1,0 +1,181 @@
+//! A new transaction from its INTENT to its end.
+
+use std::time::Duration;
+
+use atm_rpc::deadline::Deadline;
+use atm_rpc::retry::RetryError;
+use atm_types::TransactionId;
+use tokio::time::Instant;
+
+use super::judge::{self, Failed};
+use super::{Machine, journal_after, journal_before};
+use crate::client::{Answer, Session};
+use crate::dispenser::Dispensed;
+use crate::exit::{Exit, Failure};
+use crate::journal::{Event, Intent, JournalError, Kind, Plan, Record, State};
+use crate::output::Receipt;
+
+/// How long before a hold's end nothing is dispensed on it any more.
+const LIFETIME_MARGIN: Duration = Duration::from_secs(60);
+
+/// What a customer asked for.
+pub(crate) struct Order {
+    pub(crate) intent: Intent,
+    /// Whether the id was given by the caller, so that it may have been used before.
+    pub(crate) id_given: bool,
+}
+
+impl Machine {
+    /// Carries an order out, or repeats the answer if its id was used before. Every error is definite:
+    /// what is not known is a receipt that says so.
+    pub(crate) async fn perform(
+        &mut self,
+        session: &Session,
+        order: &Order,
+        deadline: Deadline,
+    ) -> Result<Receipt, Failure> {
+        let intent = &order.intent;
+        match self.journal.find(intent.id).map_err(|error| journal_before(&error))? {
+            Some(record) => {
+                if let Some(field) = intent.difference(&record.intent) {
+                    return Err(id_reused(intent.id, &format!("its {field} differs")));
+                }
+                if !record.may_begin_again() {
+                    return self.resume(record, deadline).await;
+                }
+            }
+            None if order.id_given => {
+                if let Some(receipt) = self.replay(session, intent, deadline).await? {
+                    return Ok(receipt);
+                }
+            }
+            None => {}
+        }
+        if intent.kind == Kind::Withdrawal {
+            self.refuse_while_another_is_open(intent)?;
+        }
+        self.journal.begin(intent).map_err(|error| journal_before(&error))?;
+        let sent = Instant::now();
+        let event = match self.send(session, intent, deadline).await {
+            Ok(answer) => still_fresh(judge::answered(intent, &answer), &answer, sent),
+            Err(error) => match judge::failed(&error) {
+                Failed::Indefinite { reason } => Event::GivenUp { reason },
+                Failed::NotSent => {
+                    self.close(intent.id, &Event::NotSent)?;
+                    return Err(not_sent(&error).about(intent.id));
+                }
+                Failed::Refused { exit, reason, message } => {
+                    self.close(intent.id, &Event::Refused { reason: reason.to_owned() })?;
+                    let message = format!("the bank refused it, and nothing happened: {message}");
+                    return Err(Failure::new(exit, reason, message).about(intent.id));
+                }
+            },
+        };
+        self.finish(intent.id, &event, deadline).await.map_err(|error| journal_after(&error, intent.id))
+    }
+
+    /// From the first answer, or the lack of one, to the end.
+    async fn finish(
+        &mut self,
+        id: TransactionId,
+        event: &Event,
+        deadline: Deadline,
+    ) -> Result<Receipt, JournalError> {
+        let mut record = self.journal.apply(id, event)?;
+        if record.state == State::Authorized {
+            record = self.dispense(record)?;
+        }
+        let record = self.settle(record, self.at_least_grace(deadline)).await?;
+        Ok(Receipt::of(&record))
+    }
+
+    /// Pays out what the ledger holds. Only ever called in the run that wrote the INTENT, right after the
+    /// ledger's answer: a restart in between finds AUTHORIZED, which is cancelled.
+    fn dispense(&mut self, record: Record) -> Result<Record, JournalError> {
+        let (id, amount) = (record.id(), record.intent.amount);
+        let dispense_id = self.ids.uuid_v7();
+        self.journal.apply(id, &Event::DispenseBegun { dispense_id })?;
+        let event = match self.dispenser.dispense(dispense_id, amount) {
+            Dispensed::Presented(amount) => Event::Presented { amount },
+            Dispensed::NotPresented => Event::NotPresented,
+            Dispensed::Unknown => Event::PresentationUnknown,
+        };
+        self.journal.apply(id, &event)
+    }
+
+    /// The id was begun here before: finish what is open and say how it stands. Nothing is dispensed.
+    async fn resume(&mut self, record: Record, deadline: Deadline) -> Result<Receipt, Failure> {
+        let id = record.id();
+        let record = self.settle(record, deadline).await.map_err(|error| journal_after(&error, id))?;
+        match (record.ending, &record.reason) {
+            // The first answer, repeated.
+            (Some(crate::journal::Ending::Refused), Some(reason)) if reason == "id_reused" => {
+                Err(id_reused(id, "it belongs to another transaction"))
+            }
+            _ => Ok(Receipt::of(&record)),
+        }
+    }
+
+    /// A machine that does not know how a card's last transaction ended pays out nothing on that card.
+    fn refuse_while_another_is_open(&self, intent: &Intent) -> Result<(), Failure> {
+        let open = self.journal.open_transactions().map_err(|error| journal_before(&error))?;
+        let other = open.iter().find(|record| {
+            record.intent.card.tag == intent.card.tag && record.state.plan() != Plan::Operator
+        });
+        other.map_or(Ok(()), |other| {
+            let message = format!(
+                "an earlier {} of this card, {}, is still {}; nothing was dispensed. Try again, or run `atm-cli \
+                 recover`",
+                other.intent.kind,
+                other.id(),
+                other.state
+            );
+            Err(Failure::new(Exit::Unavailable, "open_transaction", message))
+        })
+    }
+
+    /// The first, and any repeated, sending of an intent: same id, same fields.
+    pub(super) async fn send(
+        &self,
+        session: &Session,
+        intent: &Intent,
+        deadline: Deadline,
+    ) -> Result<Answer, RetryError> {
+        let (id, amount) = (intent.id, intent.amount);
+        match intent.kind {
+            Kind::Withdrawal => self.bank.authorize(session, id, amount, deadline).await,
+            Kind::Deposit => self.bank.deposit(session, id, amount, deadline).await,
+            Kind::Transfer => {
+                let to = intent.to_account.as_deref().unwrap_or_default();
+                self.bank.transfer(session, id, amount, to, deadline).await
+            }
+        }
+    }
+
+    fn close(&mut self, id: TransactionId, event: &Event) -> Result<Record, Failure> {
+        self.journal.apply(id, event).map_err(|error| journal_after(&error, id))
+    }
+}
+
+/// A hold that is about to end is not dispensed on. The time is this machine's monotonic time since it sent the
+/// first attempt, so the hold is at most that old.
+fn still_fresh(event: Event, answer: &Answer, sent: Instant) -> Event {
+    let lifetime = judge::hold_lifetime(&answer.outcome);
+    let over = lifetime.is_none_or(|lifetime| sent.elapsed() >= lifetime.saturating_sub(LIFETIME_MARGIN));
+    match event {
+        Event::Held { .. } if over => Event::GivenUp { reason: "hold_too_old".to_owned() },
+        event => event,
+    }
+}
+
+pub(super) fn id_reused(id: TransactionId, how: &str) -> Failure {
+    let message = format!("transaction id {id} was used before for something else ({how}); nothing happened");
+    Failure::new(Exit::WrongUse, "id_reused", message).about(id)
+}
+
+fn not_sent(error: &RetryError) -> Failure {
+    Failure::unavailable(format!(
+        "the bank cannot be reached ({} attempts): nothing was sent, nothing happened",
+        error.attempts
+    ))
+}

@@ -1,0 +1,301 @@
+//! The journal on a real disk: what a kill, a torn log, another process, another key or another version do to it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use atm_types::{Currency, IdSource, ManualClock, Money, SeededIds, Timestamp};
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::*;
+
+const CARD: &str = "4000123412349876";
+const TERMINAL: TerminalId = TerminalId::from_bytes([7; 32]);
+
+fn try_open(directory: &Path) -> Result<Journal, JournalError> {
+    Journal::open(directory, TERMINAL, Arc::new(ManualClock::new(Timestamp::from_seconds(1_700_000_000))))
+}
+
+fn open(directory: &Path) -> Journal {
+    try_open(directory).unwrap()
+}
+
+fn intent(seed: u64, kind: Kind) -> Intent {
+    Intent {
+        id: SeededIds::new(seed).transaction_id(),
+        kind,
+        amount: Money::new(100_050, Currency::BDT),
+        card: CardTag::new(&[7; 32], CARD),
+        to_account: (kind == Kind::Transfer).then(|| "Ahona".to_owned()),
+        trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+    }
+}
+
+/// Everything that happens to a withdrawal which goes well.
+fn good_withdrawal() -> Vec<Event> {
+    let balance = Some(AccountBalance { balance: 1_000_000, available: 899_950 });
+    vec![
+        Event::Held { authorization: vec![0xab; 64], balance },
+        Event::DispenseBegun { dispense_id: Uuid::from_u128(99) },
+        Event::Presented { amount: Money::new(100_050, Currency::BDT) },
+        Event::CaptureBegun,
+        Event::Captured { balance: Some(AccountBalance { balance: 899_950, available: 899_950 }) },
+    ]
+}
+
+/// Copies what is on disk at this moment, as a crash of the machine would leave it.
+fn crash_copy(directory: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in [FILE_NAME.to_owned(), format!("{FILE_NAME}-wal")] {
+        if directory.join(&name).exists() {
+            fs::copy(directory.join(&name), copy.path().join(&name)).unwrap();
+        }
+    }
+    copy
+}
+
+#[test]
+fn after_every_single_event_a_crash_finds_exactly_what_was_written() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    let intent = intent(1, Kind::Withdrawal);
+    let mut expected = journal.begin(&intent).unwrap();
+    for event in good_withdrawal() {
+        let crashed = crash_copy(home.path());
+        assert_eq!(open(crashed.path()).find(intent.id).unwrap(), Some(expected));
+        expected = journal.apply(intent.id, &event).unwrap();
+    }
+    let crashed = crash_copy(home.path());
+    let record = open(crashed.path()).find(intent.id).unwrap().unwrap();
+    assert_eq!(record, expected);
+    assert_eq!((record.state, record.ending), (State::Done, Some(Ending::Captured)));
+    assert_eq!(record.authorization, vec![0xab; 64]);
+    assert_eq!(record.presented, Some(intent.amount));
+    assert_eq!(record.balance.map(|balance| balance.balance), Some(899_950));
+}
+
+#[test]
+fn a_log_that_is_torn_anywhere_gives_a_state_that_once_was_and_never_a_mixture() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    let intent = intent(1, Kind::Withdrawal);
+    let mut history = vec![None, Some(journal.begin(&intent).unwrap())];
+    for event in good_withdrawal() {
+        history.push(Some(journal.apply(intent.id, &event).unwrap()));
+    }
+    let wal_name = format!("{FILE_NAME}-wal");
+    let whole = fs::read(home.path().join(&wal_name)).unwrap();
+    assert!(whole.len() > 5 * 4096, "every event is in the log");
+    let (mut newest_seen, mut steps_back) = (0, 0);
+    for length in (0..=whole.len()).step_by(509).chain([whole.len()]) {
+        for damage in [false, true] {
+            let crashed = crash_copy(home.path());
+            let mut torn = whole[..length].to_vec();
+            if damage && let Some(last) = torn.last_mut() {
+                *last ^= 0x55;
+            }
+            fs::write(crashed.path().join(&wal_name), torn).unwrap();
+            // So little of the log may be left that not even the tables are there yet.
+            let found = open(crashed.path()).find(intent.id).unwrap();
+            let age = history.iter().position(|state| *state == found).expect("a state that once was");
+            newest_seen = newest_seen.max(age);
+            steps_back += usize::from(age < history.len() - 1);
+        }
+    }
+    assert_eq!(newest_seen, history.len() - 1, "the whole log gives the newest state");
+    assert!(steps_back > 50, "the cuts were real");
+}
+
+#[test]
+fn a_start_moves_everything_out_of_the_log_before_it_answers() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    journal.begin(&intent(1, Kind::Deposit)).unwrap();
+    let crashed = crash_copy(home.path());
+    let journal = open(crashed.path());
+    assert_eq!(fs::metadata(crashed.path().join(format!("{FILE_NAME}-wal"))).unwrap().len(), 0);
+    assert_eq!(journal.open_transactions().unwrap().len(), 1);
+}
+
+#[test]
+fn a_journal_that_somebody_else_reads_is_not_used_since_its_log_cannot_be_checkpointed() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    journal.begin(&intent(1, Kind::Deposit)).unwrap();
+    let reader = Connection::open(home.path().join(FILE_NAME)).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM transactions").unwrap();
+    let _: i64 = reader.query_row("SELECT count(*) FROM transactions", [], |row| row.get(0)).unwrap();
+    journal.begin(&intent(2, Kind::Deposit)).unwrap();
+    drop(journal);
+    let error = try_open(home.path()).err().unwrap();
+    assert!(error.to_string().contains("checkpoint") || error.to_string().contains("locked"), "{error}");
+    drop(reader);
+    assert_eq!(open(home.path()).open_transactions().unwrap().len(), 2);
+}
+
+#[test]
+fn a_second_process_is_told_who_holds_the_journal() {
+    let home = tempfile::tempdir().unwrap();
+    let _first = open(home.path());
+    let error = try_open(home.path()).err().unwrap();
+    assert!(matches!(error, JournalError::Locked(_)));
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+}
+
+#[test]
+fn an_id_is_begun_once_and_again_only_if_it_never_left_the_machine() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    let first = intent(1, Kind::Deposit);
+    journal.begin(&first).unwrap();
+    assert!(matches!(journal.begin(&first), Err(JournalError::Presence { exists: true, .. })));
+
+    journal.apply(first.id, &Event::NotSent).unwrap();
+    let other = Intent { amount: Money::new(1, Currency::BDT), ..first.clone() };
+    assert!(matches!(journal.begin(&other), Err(JournalError::Presence { .. })), "another request");
+    let again = journal.begin(&first).unwrap();
+    assert_eq!((again.state, again.ending), (State::Intent, None));
+
+    journal.apply(first.id, &Event::GivenUp { reason: "no_answer".into() }).unwrap();
+    journal.apply(first.id, &Event::Cancelled { reason: None }).unwrap();
+    assert!(matches!(journal.begin(&first), Err(JournalError::Presence { .. })), "cancelled is for ever");
+}
+
+#[test]
+fn an_event_that_must_not_happen_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    let intent = intent(1, Kind::Withdrawal);
+    journal.begin(&intent).unwrap();
+    let given_up = journal.apply(intent.id, &Event::GivenUp { reason: "no_answer".into() }).unwrap();
+    for event in good_withdrawal() {
+        let error = journal.apply(intent.id, &event).unwrap_err();
+        assert!(matches!(error, JournalError::Illegal { state: State::VoidPending, .. }), "{error}");
+    }
+    assert_eq!(journal.find(intent.id).unwrap(), Some(given_up));
+    let unknown = SeededIds::new(77).transaction_id();
+    assert!(matches!(
+        journal.apply(unknown, &Event::NotSent),
+        Err(JournalError::Presence { exists: false, .. })
+    ));
+}
+
+#[test]
+fn open_transactions_come_oldest_first_and_closed_ones_not_at_all() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    let intents: Vec<_> = [5, 3, 9, 1].map(|seed| intent(seed, Kind::Deposit)).into();
+    for intent in &intents {
+        journal.begin(intent).unwrap();
+    }
+    journal.apply(intents[1].id, &Event::Posted { balance: None }).unwrap();
+    let open = journal.open_transactions().unwrap();
+    let ids: Vec<_> = open.iter().map(Record::id).collect();
+    assert_eq!(ids, [intents[0].id, intents[2].id, intents[3].id]);
+}
+
+#[test]
+fn the_whole_story_of_a_transaction_is_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    let intent = intent(1, Kind::Withdrawal);
+    journal.begin(&intent).unwrap();
+    for event in good_withdrawal() {
+        journal.apply(intent.id, &event).unwrap();
+    }
+    drop(journal);
+    let reader = Connection::open(home.path().join(FILE_NAME)).unwrap();
+    let mut statement = reader.prepare("SELECT event FROM steps ORDER BY sequence").unwrap();
+    let story: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(story, ["INTENT", "HELD", "DISPENSE_BEGUN", "PRESENTED", "CAPTURE_BEGUN", "CAPTURED"]);
+}
+
+#[test]
+fn the_card_number_is_in_no_file_and_its_tag_needs_the_key() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    journal.begin(&intent(1, Kind::Withdrawal)).unwrap();
+    for entry in fs::read_dir(home.path()).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(CARD.len()).any(|window| window == CARD.as_bytes()));
+    }
+    assert_eq!(CardTag::new(&[7; 32], CARD), CardTag::new(&[7; 32], CARD));
+    assert_ne!(CardTag::new(&[7; 32], CARD).tag, CardTag::new(&[8; 32], CARD).tag);
+    assert_eq!(CardTag::new(&[7; 32], CARD).last_four, "9876");
+}
+
+#[test]
+fn all_files_are_the_owners_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("state");
+    let mut journal = open(&directory);
+    journal.begin(&intent(1, Kind::Withdrawal)).unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(&directory).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+        files += 1;
+    }
+    assert!(files >= 3, "journal, log and lock");
+}
+
+#[test]
+fn another_terminal_another_version_and_another_database_are_refused_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    drop(open(home.path()));
+    let path = home.path().join(FILE_NAME);
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+    let other = Journal::open(home.path(), TerminalId::from_bytes([8; 32]), clock).err().unwrap();
+    assert!(matches!(other, JournalError::OtherTerminal { .. }), "{other}");
+
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let newer = try_open(home.path()).err().unwrap();
+    assert!(newer.to_string().contains("schema version 2; this program knows version 1"), "{newer}");
+
+    Connection::open(&path).unwrap().pragma_update(None, "application_id", 5).unwrap();
+    assert!(matches!(try_open(home.path()), Err(JournalError::Damaged { .. })));
+}
+
+#[test]
+fn a_damaged_journal_is_refused_and_not_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    for seed in 0..200 {
+        journal.begin(&intent(seed, Kind::Deposit)).unwrap();
+    }
+    drop(journal);
+    let path = home.path().join(FILE_NAME);
+    let whole = fs::read(&path).unwrap();
+    for damage in [b"this is no database, and never was".to_vec(), {
+        let mut bytes = whole.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(0xee);
+        bytes
+    }] {
+        fs::write(&path, &damage).unwrap();
+        let error = try_open(home.path()).err().unwrap();
+        assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), damage);
+    }
+}
+
+#[test]
+fn a_record_survives_its_row_in_every_field() {
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = open(home.path());
+    let transfer = intent(1, Kind::Transfer);
+    journal.begin(&transfer).unwrap();
+    let declined = journal
+        .apply(
+            transfer.id,
+            &Event::Declined {
+                reason: "credit_account_not_found".into(),
+                balance: Some(AccountBalance { balance: -5, available: i64::MAX }),
+            },
+        )
+        .unwrap();
+    drop(journal);
+    assert_eq!(open(home.path()).find(transfer.id).unwrap(), Some(declined));
+}

@@ -1,0 +1,198 @@
+//! The result of a money command: its JSON keys are a contract.
+
+use atm_proto::types::TransactionState;
+use atm_types::{Money, TransactionId};
+use serde::Serialize;
+
+use super::Screen;
+use crate::exit::{Exit, Failure};
+use crate::journal::{AccountBalance, Ending, Kind, Record, State};
+
+/// How a money command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    /// The cash is out and posted.
+    Captured,
+    /// The cash is out; the bank will be told until it has said yes.
+    CapturePending,
+    /// A deposit or transfer is posted.
+    Posted,
+    /// Refused; nothing moved.
+    Declined,
+    /// It was not applied and never will be.
+    Cancelled,
+    /// Not known; the id can be looked up, cancelled or recovered.
+    Unknown,
+}
+
+/// What is printed about one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    pub(crate) id: TransactionId,
+    pub(crate) kind: Option<Kind>,
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    pub(crate) amount: Option<Money>,
+    pub(crate) balance: Option<AccountBalance>,
+    /// Needs a person: machine and bank disagree.
+    pub(crate) suspect: bool,
+}
+
+/// The seven keys, always all of them; null where nothing is known.
+#[derive(Serialize)]
+struct Keys {
+    transaction_id: Option<String>,
+    status: Status,
+    reason: Option<String>,
+    amount: Option<String>,
+    balance: Option<String>,
+    available: Option<String>,
+    currency: String,
+}
+
+impl Receipt {
+    /// What the journal knows about a transaction.
+    pub(crate) fn of(record: &Record) -> Self {
+        let status = match (record.state, record.ending) {
+            (State::Done, Some(Ending::Posted)) => Status::Posted,
+            (State::Done, _) => Status::Captured,
+            (State::Voided, Some(Ending::Declined)) => Status::Declined,
+            (State::Voided, _) => Status::Cancelled,
+            (State::Presented | State::CapturePending, _) => Status::CapturePending,
+            (
+                State::Intent | State::Authorized | State::Dispensing | State::VoidPending | State::Suspect,
+                _,
+            ) => Status::Unknown,
+        };
+        Self {
+            id: record.id(),
+            kind: Some(record.intent.kind),
+            status,
+            reason: record.reason.clone(),
+            amount: Some(record.presented.unwrap_or(record.intent.amount)),
+            balance: record.balance,
+            suspect: record.state == State::Suspect,
+        }
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self.status {
+            Status::Captured | Status::CapturePending | Status::Posted => Exit::Done,
+            Status::Declined | Status::Cancelled => Exit::Declined,
+            Status::Unknown => Exit::Unknown,
+        }
+    }
+
+    /// Prints it, in whatever mode, with what to do next where something is open.
+    pub(crate) fn show(&self, screen: Screen, currency: atm_types::Currency) {
+        let currency = self.amount.map_or(currency, Money::currency);
+        let decimal = |units: i64| Money::new(units, currency).to_decimal();
+        screen.object(&Keys {
+            transaction_id: Some(self.id.to_string()),
+            status: self.status,
+            reason: self.reason.clone(),
+            amount: self.amount.map(Money::to_decimal),
+            balance: self.balance.map(|balance| decimal(balance.balance)),
+            available: self.balance.map(|balance| decimal(balance.available)),
+            currency: currency.to_string(),
+        });
+        let line = self.sentence();
+        match self.status {
+            Status::Captured | Status::CapturePending | Status::Posted => screen.good(&line),
+            Status::Declined | Status::Cancelled | Status::Unknown => screen.error(&line),
+        }
+        if let Some(balance) = self.balance {
+            let (balance, available) = (decimal(balance.balance), decimal(balance.available));
+            screen.result(&format!("Balance {balance} {currency}, available {available} {currency}"));
+        }
+        match self.status {
+            Status::CapturePending => screen.note(
+                "The bank has not acknowledged it yet; the next command, or `atm-cli recover`, goes on telling it.",
+            ),
+            Status::Unknown if self.suspect => screen.alarm(&format!(
+                "transaction {} needs a person: machine and bank disagree ({}). Nothing is retried.",
+                self.id,
+                self.reason.as_deref().unwrap_or("no reason known"),
+            )),
+            Status::Unknown => screen.note(&format!(
+                "What to do next: `atm-cli recover` settles it for good; `atm-cli transaction show {} --card N` \
+                 looks it up. Do not repeat it under another id before that.",
+                self.id
+            )),
+            Status::Captured | Status::Posted | Status::Declined | Status::Cancelled => {}
+        }
+        screen.result(&format!("Transaction {}", self.id));
+    }
+
+    fn sentence(&self) -> String {
+        let amount = self.amount.map_or_else(|| "An unknown amount".to_owned(), |amount| amount.to_string());
+        let reason = self.reason.as_deref().map_or_else(|| "no reason given".to_owned(), explain);
+        let what = self.kind.map_or("transaction", Kind::name);
+        match self.status {
+            Status::Captured | Status::CapturePending => {
+                format!("Withdrawn {amount}. Please take your cash.")
+            }
+            Status::Posted if self.kind == Some(Kind::Transfer) => format!("Transferred {amount}."),
+            Status::Posted => format!("Deposited {amount}."),
+            Status::Declined => format!("The {what} of {amount} was declined: {reason}. Nothing was moved."),
+            Status::Cancelled => {
+                format!("The {what} of {amount} is cancelled ({reason}). Nothing was moved.")
+            }
+            Status::Unknown => {
+                format!("The outcome of the {what} of {amount} is not known: transaction {}.", self.id)
+            }
+        }
+    }
+}
+
+/// Prints why a money command ended without a receipt. In JSON mode the object has the same keys: such an end is
+/// always definite, since nothing that was sent can have an effect.
+pub(crate) fn show_failure(
+    failure: &Failure,
+    amount: Option<Money>,
+    screen: Screen,
+    currency: atm_types::Currency,
+) {
+    let status = match failure.exit {
+        Exit::Unknown => Status::Unknown,
+        Exit::Unavailable => Status::Cancelled,
+        Exit::Done | Exit::Declined | Exit::WrongUse | Exit::NotAuthenticated => Status::Declined,
+    };
+    screen.object(&Keys {
+        transaction_id: failure.transaction_id.map(|id| id.to_string()),
+        status,
+        reason: Some(failure.reason.to_owned()),
+        amount: amount.map(Money::to_decimal),
+        balance: None,
+        available: None,
+        currency: currency.to_string(),
+    });
+}
+
+/// The words for a reason.
+fn explain(reason: &str) -> String {
+    match reason {
+        "insufficient_funds" => "there is not enough money in the account".to_owned(),
+        "daily_limit_exceeded" => "the day's limit for withdrawals would be exceeded".to_owned(),
+        "debit_account_not_found" => "the account does not exist".to_owned(),
+        "credit_account_not_found" => "the receiving account does not exist".to_owned(),
+        "balance_overflow" => "the balance would no longer fit".to_owned(),
+        "no_answer" => "the bank did not answer in time".to_owned(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// A transaction's state as people and programs see it: lower snake case.
+pub(crate) fn state_name(state: TransactionState) -> &'static str {
+    match state {
+        TransactionState::Unspecified => "unspecified",
+        TransactionState::Posted => "posted",
+        TransactionState::Declined => "declined",
+        TransactionState::Held => "held",
+        TransactionState::Captured => "captured",
+        TransactionState::Cancelled => "cancelled",
+        TransactionState::Expired => "expired",
+        TransactionState::CapturedLate => "captured_late",
+    }
+}
