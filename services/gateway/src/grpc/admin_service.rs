@@ -1,0 +1,105 @@
+//! The handlers of AdminService. Each asks for the operator token first.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use atm_proto::gateway as proto;
+use atm_proto::gateway::admin_service_server::AdminService;
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use super::status::status;
+use crate::admin;
+use crate::failure::Failure;
+use crate::gateway::Gateway;
+
+/// What an operator calls.
+pub struct Admin {
+    gateway: Arc<Gateway>,
+}
+
+impl Admin {
+    /// Answers with the operators' flows of `gateway`.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    fn answer<T>(&self, result: Result<T, Failure>) -> Result<Response<T>, Status> {
+        result.map(Response::new).map_err(|failure| status(self.gateway.ids.as_ref(), failure))
+    }
+}
+
+/// A handler for an operator; `$field` of the request is what the flow takes.
+macro_rules! for_operator {
+    ($self:ident, $request:ident, $flow:path $(, $field:ident)?) => {{
+        let result = async {
+            let deadline = $self.gateway.operator(&$request)?;
+            $flow(&$self.gateway, deadline, $request.into_inner() $(.$field)?).await
+        };
+        $self.answer(result.await)
+    }};
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn open_account(
+        &self,
+        request: Request<proto::OpenAccountRequest>,
+    ) -> Result<Response<proto::OpenAccountResponse>, Status> {
+        for_operator!(self, request, admin::open_account::open_account, account)
+    }
+
+    async fn issue_card(
+        &self,
+        request: Request<proto::IssueCardRequest>,
+    ) -> Result<Response<proto::IssueCardResponse>, Status> {
+        for_operator!(self, request, admin::issue_card::issue_card)
+    }
+
+    async fn block_card(
+        &self,
+        request: Request<proto::BlockCardRequest>,
+    ) -> Result<Response<proto::BlockCardResponse>, Status> {
+        for_operator!(self, request, admin::block_card::block_card, card_number)
+    }
+
+    async fn unblock_card(
+        &self,
+        request: Request<proto::UnblockCardRequest>,
+    ) -> Result<Response<proto::UnblockCardResponse>, Status> {
+        for_operator!(self, request, admin::block_card::unblock_card, card_number)
+    }
+
+    async fn import_accounts(
+        &self,
+        request: Request<proto::ImportAccountsRequest>,
+    ) -> Result<Response<proto::ImportAccountsResponse>, Status> {
+        for_operator!(self, request, admin::import::import)
+    }
+
+    async fn get_trial_balance(
+        &self,
+        request: Request<proto::GetTrialBalanceRequest>,
+    ) -> Result<Response<proto::GetTrialBalanceResponse>, Status> {
+        let result = async {
+            let deadline = self.gateway.operator(&request)?;
+            admin::trial_balance::trial_balance(&self.gateway, deadline).await
+        };
+        self.answer(result.await)
+    }
+
+    type VerifyLedgerStream =
+        Pin<Box<dyn Stream<Item = Result<proto::VerifyLedgerResponse, Status>> + Send + 'static>>;
+
+    async fn verify_ledger(
+        &self,
+        request: Request<proto::VerifyLedgerRequest>,
+    ) -> Result<Response<Self::VerifyLedgerStream>, Status> {
+        let result = async {
+            self.gateway.operator(&request)?;
+            let stream = admin::verify::verify(&self.gateway).await?;
+            Ok(Box::pin(stream) as Self::VerifyLedgerStream)
+        };
+        self.answer(result.await)
+    }
+}
