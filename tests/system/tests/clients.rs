@@ -11,11 +11,12 @@ use atm_system_tests::{EmbeddedBank, insist, repository, skip, succeeds, told};
 const REQUIRED: &str = "ATM_REQUIRE_CLIENTS";
 
 /// What must stand in the answer to a README line that contains the first text.
-const ANSWERS: [(&str, &str); 6] = [
+const ANSWERS: [(&str, &str); 7] = [
     (" list", "atm.gateway.v1.AtmService"),
     (" describe ", "rpc "),
     ("TextService/Lowercase", "hellow"),
-    ("TextService/CheckPrime", "true"),
+    ("TextService/CheckPrime", "prime"),
+    ("TextService/CheckPalindrome", "palindrome"),
     ("AuthService/GetSessionKeys", "publicKeys"),
     ("LedgerService/GetTrialBalance", "balanced"),
 ];
@@ -31,10 +32,11 @@ fn the_readme_calls_of_grpcurl_give_what_they_promise() {
     }
     let bank = EmbeddedBank::start();
     let calls = readme_calls();
-    for (wanted, _) in ANSWERS {
+    assert!(calls.len() >= 5, "README.md shows fewer than five grpcurl calls: {calls:?}");
+    for wanted in [" list", " describe ", "localhost:50051", "localhost:50052", "localhost:50053"] {
         assert!(
             calls.iter().any(|call| call.contains(wanted)),
-            "README.md shows no grpcurl call with `{wanted}`"
+            "README.md has no grpcurl call with `{wanted}`"
         );
     }
     for call in calls {
@@ -65,6 +67,9 @@ fn both_versions_of_reflection_serve_calls_to_every_service() {
         let lowered =
             good(curl(bank.gateway, &["-d", r#"{"text":"HELLOW"}"#, "atm.text.v1.TextService/Lowercase"]));
         assert!(lowered.contains("hellow"), "{version}: {lowered}");
+        let prime =
+            good(curl(bank.gateway, &["-d", r#"{"number":"13"}"#, "atm.text.v1.TextService/CheckPrime"]));
+        assert!(prime.contains("true"), "{version}: {prime}");
         let keys = good(curl(bank.auth, &["-H", &bearer, "atm.auth.v1.AuthService/GetSessionKeys"]));
         assert!(keys.contains("publicKeys"), "{version}: {keys}");
         let books = good(curl(bank.ledger, &["-H", &bearer, "atm.ledger.v1.LedgerService/GetTrialBalance"]));
