@@ -35,7 +35,8 @@ async fn serve(flags: &Serve) -> anyhow::Result<()> {
     let shutdown = shutdown_on_signals();
     let config = flags.config(&SystemIds).context("the gateway cannot start")?;
     let listener = bind(flags.listen, flags.insecure).await?;
-    tracing::info!(address = %flags.listen, auth = %config.auth_url, ledger = %config.ledger_url, "serving");
+    let address = listener.local_addr().context("the gateway cannot start")?;
+    tracing::info!(%address, auth = %config.auth_url, ledger = %config.ledger_url, "serving");
     atm_gateway::run(listener, config, Arc::new(SystemClock), Arc::new(SystemIds), shutdown).await?;
     tracing::info!("stopped");
     Ok(())

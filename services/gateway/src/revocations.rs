@@ -1,8 +1,9 @@
 //! Sessions that ended before their time, as auth tells them, and whether auth was heard of lately.
 //!
-//! One background task follows auth: it reads the session keys, opens the stream, takes the first message in
-//! place of everything that was known, and adds what follows. When nothing was heard for [`SILENCE`], not even
-//! a heartbeat, nobody can tell which sessions are still good, so none is accepted: fail closed.
+//! One background task follows auth: it reads the session keys, opens the stream, and adds what it is told,
+//! first all that still matters and then each as it happens. A revocation is never taken back, so what was
+//! known stays known when the stream is opened again. When nothing was heard for [`SILENCE`], not even a
+//! heartbeat, nobody can tell which sessions are still good, so none is accepted: fail closed.
 //!
 //! A log-out or a block through this gateway counts here at once, whether auth's own word has come or not.
 
@@ -55,23 +56,17 @@ pub struct Revocations {
 #[derive(Debug, Default)]
 struct State {
     heard: Option<Instant>,
-    told: Known,
-    own: Known,
-}
-
-/// Revocations by target, each with the instant after which no session can be concerned any more.
-#[derive(Debug, Default)]
-struct Known {
+    /// Ended sessions, each with the instant after which it would be over anyway.
     sessions: HashMap<Uuid, Instant>,
+    /// Revoked cards, each with the instant after which no session can be concerned any more.
     cards: HashMap<Uuid, (IssuedUntil, Instant)>,
+    /// Cards that were blocked here and of which auth's own word has not come yet.
+    blocked: HashMap<Uuid, Instant>,
     sweep_at: usize,
 }
 
 /// Which sessions of a card are revoked: those issued at this time or before.
 type IssuedUntil = Timestamp;
-
-/// Every session of a card, whatever auth's clock says: until auth itself names the time.
-const ALL_OF_THEM: IssuedUntil = Timestamp::from_nanos(i64::MAX);
 
 impl Default for Revocations {
     fn default() -> Self {
@@ -86,8 +81,7 @@ impl Revocations {
         if state.heard.is_none_or(|heard| heard.elapsed() >= SILENCE) {
             return Standing::Unknown;
         }
-        let revoked = state.told.concerns(session) || state.own.concerns(session);
-        if revoked { Standing::Revoked } else { Standing::Good }
+        if state.concerns(session) { Standing::Revoked } else { Standing::Good }
     }
 
     /// Waits until auth was heard for the first time, but not for long; says whether it was.
@@ -98,32 +92,26 @@ impl Revocations {
 
     /// Ends a session here and now.
     pub fn end_session(&self, session_id: Uuid) {
-        self.lock().own.add_session(session_id);
+        self.lock().add_session(session_id);
     }
 
-    /// Ends all sessions of a card here and now.
+    /// Ends all sessions of a card here and now, whatever auth's clock says, until auth itself names the time.
     pub fn end_card(&self, card_id: Uuid) {
-        self.lock().own.add_card(card_id, ALL_OF_THEM);
+        let mut state = self.lock();
+        state.sweep();
+        state.blocked.insert(card_id, forget_at());
     }
 
     /// Lets sessions of a card in again that are issued after `now`.
     pub fn unblock_card(&self, card_id: Uuid, now: Timestamp) {
         let mut state = self.lock();
-        if state.own.cards.remove(&card_id).is_some() {
-            state.own.add_card(card_id, now);
+        if state.blocked.remove(&card_id).is_some() {
+            state.add_card(card_id, now);
         }
     }
 
-    /// Takes auth's first message in place of everything that it told before.
-    pub fn replace(&self, revocations: &[Revocation]) {
-        let mut state = self.lock();
-        state.told = Known::default();
-        state.hear(revocations);
-        self.heard.send_replace(true);
-    }
-
     /// Adds what auth told, which may be nothing: a heartbeat.
-    pub fn add(&self, revocations: &[Revocation]) {
+    pub fn hear(&self, revocations: &[Revocation]) {
         self.lock().hear(revocations);
         self.heard.send_replace(true);
     }
@@ -140,14 +128,15 @@ impl State {
             match &revocation.target {
                 Some(Target::SessionId(text)) => {
                     if let Some(id) = id(text) {
-                        self.told.add_session(id);
+                        self.add_session(id);
                     }
                 }
                 Some(Target::CardId(text)) => {
                     if let Some(id) = id(text) {
-                        self.told.add_card(id, revocation.revoke_time.map_or(ALL_OF_THEM, timestamp));
-                        // Auth's word has come, and it is more exact.
-                        self.own.cards.remove(&id);
+                        // Without a time it means all that there are.
+                        let latest = Timestamp::from_nanos(i64::MAX);
+                        self.add_card(id, revocation.revoke_time.map_or(latest, timestamp));
+                        self.blocked.remove(&id);
                     }
                 }
                 None => tracing::warn!("auth told a revocation without a target"),
@@ -155,36 +144,41 @@ impl State {
         }
         self.heard = Some(Instant::now());
     }
-}
 
-impl Known {
     fn concerns(&self, session: &Session) -> bool {
         self.sessions.contains_key(&session.session_id)
+            || self.blocked.contains_key(&session.card_id)
             || self.cards.get(&session.card_id).is_some_and(|(until, _)| session.issue_time <= *until)
     }
 
     fn add_session(&mut self, id: Uuid) {
         self.sweep();
-        self.sessions.insert(id, Instant::now() + LONGEST_SESSION);
+        self.sessions.insert(id, forget_at());
     }
 
     fn add_card(&mut self, id: Uuid, until: IssuedUntil) {
         self.sweep();
-        let forget = Instant::now() + LONGEST_SESSION;
-        let known = self.cards.entry(id).or_insert((until, forget));
-        *known = (known.0.max(until), forget);
+        let known = self.cards.entry(id).or_insert((until, forget_at()));
+        *known = (known.0.max(until), forget_at());
     }
 
     /// Forgets what can concern no session any more, whenever the number has doubled.
     fn sweep(&mut self) {
-        if self.sessions.len() + self.cards.len() < self.sweep_at.max(1_024) {
+        let count = |state: &Self| state.sessions.len() + state.cards.len() + state.blocked.len();
+        if count(self) < self.sweep_at.max(1_024) {
             return;
         }
         let now = Instant::now();
         self.sessions.retain(|_, forget| *forget > now);
         self.cards.retain(|_, (_, forget)| *forget > now);
-        self.sweep_at = 2 * (self.sessions.len() + self.cards.len());
+        self.blocked.retain(|_, forget| *forget > now);
+        self.sweep_at = 2 * count(self);
     }
+}
+
+/// From then on no session can be left that a revocation of now concerns.
+fn forget_at() -> Instant {
+    Instant::now() + LONGEST_SESSION
 }
 
 fn timestamp(time: prost_types::Timestamp) -> Timestamp {
@@ -246,14 +240,13 @@ async fn subscribe(auth: &Auth, keys: &SessionKeys, revocations: &Revocations) -
     let mut ended = Ended::Unheard;
     loop {
         match timeout(STREAM_SILENCE, stream.message()).await {
-            Ok(Ok(Some(message))) => match ended {
-                Ended::Unheard => {
-                    revocations.replace(&message.revocations);
+            Ok(Ok(Some(message))) => {
+                if matches!(ended, Ended::Unheard) {
                     tracing::info!(count = message.revocations.len(), "following revocations");
-                    ended = Ended::AfterHearing;
                 }
-                Ended::AfterHearing => revocations.add(&message.revocations),
-            },
+                revocations.hear(&message.revocations);
+                ended = Ended::AfterHearing;
+            }
             Ok(Ok(None)) => {
                 tracing::info!("auth ended the stream of revocations");
                 return ended;
@@ -311,20 +304,20 @@ mod tests {
     async fn nobody_is_let_in_before_auth_was_heard_nor_after_thirty_silent_seconds() {
         let revocations = Revocations::default();
         assert_eq!(revocations.standing(&session(1, 1)), Standing::Unknown);
-        revocations.replace(&[]);
+        revocations.hear(&[]);
         assert_eq!(revocations.standing(&session(1, 1)), Standing::Good);
         tokio::time::advance(SILENCE - Duration::from_millis(1)).await;
         assert_eq!(revocations.standing(&session(1, 1)), Standing::Good);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(revocations.standing(&session(1, 1)), Standing::Unknown);
-        revocations.add(&[]);
+        revocations.hear(&[]);
         assert_eq!(revocations.standing(&session(1, 1)), Standing::Good, "a heartbeat is enough");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_alone_and_a_card_ends_what_was_issued_until_then() {
         let revocations = Revocations::default();
-        revocations.replace(&[
+        revocations.hear(&[
             of_session(1),
             of_card(7, ISSUED.as_seconds()),
             of_card(8, ISSUED.as_seconds() - 1),
@@ -340,26 +333,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_message_replaces_what_auth_told_but_not_what_happened_here() {
+    async fn a_stream_that_begins_again_takes_nothing_back() {
         let revocations = Revocations::default();
-        revocations.replace(&[of_session(1)]);
+        revocations.hear(&[of_session(1)]);
         revocations.end_session(Uuid::from_u128(2));
         revocations.end_card(Uuid::from_u128(7));
-        revocations.replace(&[]);
-        assert_eq!(revocations.standing(&session(1, 1)), Standing::Good);
-        assert_eq!(revocations.standing(&session(2, 1)), Standing::Revoked);
-        assert_eq!(revocations.standing(&session(3, 7)), Standing::Revoked);
+        revocations.hear(&[]);
+        for ended in [session(1, 1), session(2, 1), session(3, 7)] {
+            assert_eq!(revocations.standing(&ended), Standing::Revoked);
+        }
+        assert_eq!(revocations.standing(&session(4, 4)), Standing::Good);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_block_through_this_gateway_holds_until_auth_names_the_time() {
         let revocations = Revocations::default();
-        revocations.replace(&[]);
+        revocations.hear(&[]);
         revocations.end_card(Uuid::from_u128(7));
         let mut later = session(9, 7);
         later.issue_time = ISSUED.saturating_add(Duration::from_secs(10));
         assert_eq!(revocations.standing(&later), Standing::Revoked);
-        revocations.add(&[of_card(7, ISSUED.as_seconds() + 5)]);
+        revocations.hear(&[of_card(7, ISSUED.as_seconds() + 5)]);
         assert_eq!(revocations.standing(&later), Standing::Good, "opened after the block was lifted");
         assert_eq!(revocations.standing(&session(9, 7)), Standing::Revoked);
     }
@@ -367,7 +361,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn unblocking_lets_new_sessions_in_and_no_old_ones() {
         let revocations = Revocations::default();
-        revocations.replace(&[]);
+        revocations.hear(&[]);
         revocations.end_card(Uuid::from_u128(7));
         revocations.unblock_card(Uuid::from_u128(7), ISSUED);
         assert_eq!(revocations.standing(&session(1, 7)), Standing::Revoked);
@@ -385,7 +379,7 @@ mod tests {
                 tokio::time::advance(LONGEST_SESSION * 2).await;
             }
         }
-        assert!(revocations.lock().own.sessions.len() <= 2_600);
+        assert!(revocations.lock().sessions.len() <= 2_600);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,11 @@
-//! The gateway over real gRPC, with fake auth and ledger behind it: who gets in, what is handed on, and what
-//! comes back. The names of tests that prove a row of security.md begin with it.
+//! The gateway over real gRPC, first with fake auth and ledger behind it — who gets in, what is handed on,
+//! what comes back, and what happens when they fail — and then with the real ones (`bank`, `operators`). The names of tests that prove a row of security.md begin with it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so where it stands")]
 
 mod admin;
+mod bank;
 mod money;
+mod operators;
 mod sessions;
 mod support;
 mod text;

@@ -3,6 +3,7 @@
 pub(crate) mod fake_auth;
 pub(crate) mod fake_ledger;
 pub(crate) mod log;
+pub(crate) mod real;
 
 use std::sync::Arc;
 use std::time::Duration;
