@@ -119,15 +119,12 @@ impl Auth {
         };
         let permit = self.pool.permit_for_log_in().await?;
         let auth = Arc::clone(self);
-        let outcome = self
-            .to_the_end(async move {
-                let outcome = auth.verify(attempt, stored, permit).await;
-                drop(card);
-                outcome
-            })
-            .await?;
-        tracing::debug!(outcome = outcome_name(&outcome), "verified a PIN");
-        Ok(outcome)
+        self.to_the_end(async move {
+            let outcome = auth.verify(attempt, stored, permit).await;
+            drop(card);
+            outcome
+        })
+        .await
     }
 
     async fn look_up(&self, attempt: &Try) -> Result<Looked, Failure> {
@@ -181,8 +178,11 @@ impl Auth {
             unknown_numbers: self.limits.unknown_numbers,
             machines: self.limits.machines,
         };
+        let (atm_id, attempt_id) = (settling.press.atm_id.clone(), settling.press.attempt_id);
         let settled = self.store.transaction(move |rows| settling.commit(rows)).await?;
-        settled.map_err(Failure::from)
+        let outcome = settled.map_err(Failure::from)?;
+        tracing::info!(%atm_id, %attempt_id, outcome = outcome_name(&outcome), "verified a PIN");
+        Ok(outcome)
     }
 }
 

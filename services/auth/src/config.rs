@@ -150,7 +150,7 @@ struct Serve {
     #[arg(long, env = "ATM_AUTH_LISTEN", default_value = "127.0.0.1:50052")]
     listen: SocketAddr,
     /// Listen beyond this machine without TLS.
-    #[arg(long, env = "ATM_INSECURE")]
+    #[arg(long, env = "ATM_INSECURE", value_parser = clap::builder::FalseyValueParser::new())]
     insecure: bool,
     /// Directory of the database and the session key.
     #[arg(long, env = "ATM_AUTH_DATA")]

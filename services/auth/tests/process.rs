@@ -246,8 +246,18 @@ async fn a_terminated_process_ends_well_and_health_tells_whether_it_serves() {
     let home = Home::new();
     let mut process = home.start(&[]);
     let health = |url: &str| {
-        let status = Command::new(env!("CARGO_BIN_EXE_atm-auth")).args(["health", "--url", url]).status();
-        status.unwrap().code()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atm-auth"));
+        // As in a container, whose environment is that of the service.
+        for (name, value) in [
+            ("ATM_AUTH_DATA", "/data"),
+            ("ATM_SERVICE_TOKEN_FILE", "/secrets/service.token"),
+            ("ATM_PEPPER_FILE", "/secrets/pepper"),
+            ("ATM_AUTH_LISTEN", "0.0.0.0:50052"),
+            ("ATM_INSECURE", "true"),
+        ] {
+            command.env(name, value);
+        }
+        command.args(["health", "--url", url]).status().unwrap().code()
     };
     assert_eq!(health(&process.url), Some(0));
     assert!(process.terminate().success());

@@ -138,18 +138,18 @@ async fn row_09_a_number_that_is_nobodys_gets_as_many() {
     assert_eq!(thousand_guesses(&bank, NOBODYS).await, 3);
 }
 
-#[tokio::test]
-async fn row_09_a_guesser_who_hangs_up_has_been_counted() {
+#[tokio::test(flavor = "multi_thread")]
+async fn row_09_a_guesser_who_does_not_wait_for_the_answer_has_been_counted() {
     let bank = Bank::open().await;
     for _ in 0..3 {
-        bank.hasher.close(None);
         let before = bank.hasher.count();
-        let mut client = bank.client();
-        let guess = tokio::spawn(async move { client.verify_pin(press(CARD, WRONG)).await });
-        until("the guess is being verified", || bank.hasher.waiting() == 1).await;
-        assert_eq!(bank.hasher.count(), before + 1);
-        guess.abort();
-        assert!(guess.await.is_err_and(|error| error.is_cancelled()));
+        bank.hasher.close(None);
+        // The server itself gives the call up and drops its handler, while the hash is held up. On a very busy
+        // machine the time may be over before the hash begins, and then it does not count.
+        while bank.hasher.count() == before {
+            let code = bank.status_of_call_with_timeout("300m", &press(CARD, WRONG)).await;
+            assert_eq!(code, Code::DeadlineExceeded);
+        }
         bank.hasher.open();
         until("the hash has ended", || bank.hasher.waiting() == 0).await;
         // The next one waits for the card, and so for the count.

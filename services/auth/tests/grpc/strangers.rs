@@ -9,7 +9,6 @@ use atm_proto::auth::{
 };
 use atm_rpc::credentials::{AttachToken, BearerToken};
 use atm_rpc::status::violated_field;
-use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Request, Status};
@@ -172,49 +171,17 @@ async fn row_19_what_is_no_message_is_internal_and_what_is_no_method_unimplement
     assert_eq!(bank.hasher.count(), hashes);
 }
 
-/// Sends one call without tonic's client, which would give up by itself; the `grpc-status` of the answer.
-async fn status_of_call_with_timeout(bank: &Bank, timeout: &str, message: &impl Message) -> i32 {
-    let address = bank.url().replace("http://", "");
-    let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
-    let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    let driver = tokio::spawn(connection);
-    let token = std::fs::read_to_string(&bank.config.service_token_file).unwrap();
-    let request = http::Request::post(format!("http://{address}/atm.auth.v1.AuthService/VerifyPin"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("authorization", format!("Bearer {}", token.trim()))
-        .header("grpc-timeout", timeout)
-        .body(())
-        .unwrap();
-    let (answer, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
-    let mut frame = vec![0];
-    frame.extend(u32::try_from(message.encoded_len()).unwrap().to_be_bytes());
-    message.encode(&mut frame).unwrap();
-    // The server may have refused it already, and may want to read no more.
-    let _ = body.send_data(frame.into(), true);
-    let (parts, mut body) = answer.await.unwrap().into_parts();
-    let status = match parts.headers.get("grpc-status") {
-        Some(status) => status.clone(),
-        None => {
-            while body.data().await.is_some() {}
-            body.trailers().await.unwrap().unwrap()["grpc-status"].clone()
-        }
-    };
-    driver.abort();
-    status.to_str().unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 async fn row_20_a_call_whose_time_is_over_has_no_effect() {
     let bank = Bank::open().await;
     let hashes = bank.hasher.count();
     for _ in 0..5 {
-        let status = status_of_call_with_timeout(&bank, "0n", &press(CARD, WRONG)).await;
-        assert_eq!(Code::from_i32(status), Code::DeadlineExceeded);
+        let status = bank.status_of_call_with_timeout("0n", &press(CARD, WRONG)).await;
+        assert_eq!(status, Code::DeadlineExceeded);
     }
     assert_eq!(bank.hasher.count(), hashes);
-    let status = status_of_call_with_timeout(&bank, "60S", &press(CARD, PIN)).await;
-    assert_eq!(Code::from_i32(status), Code::Ok, "nothing was counted, and the call itself is a good one");
+    let status = bank.status_of_call_with_timeout("60S", &press(CARD, PIN)).await;
+    assert_eq!(status, Code::Ok, "nothing was counted, and the call itself is a good one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
