@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::{HashCost, Pin, PinHash};
@@ -61,14 +61,37 @@ impl PinHasher for Argon2id {
         cost: HashCost,
     ) -> Result<[u8; 32], HashingError> {
         let mut hash = [0; 32];
-        Params::new(cost.memory_kib(), cost.passes(), cost.lanes(), Some(hash.len()))
-            .and_then(|params| {
-                Argon2::new_with_secret(pepper.secret(), Algorithm::Argon2id, Version::V0x13, params)
+        let params = Params::new(cost.memory_kib(), cost.passes(), cost.lanes(), Some(hash.len()))
+            .map_err(HashingError::Argon2)?;
+        let mut memory = memory(params.block_count())?;
+        Argon2::new_with_secret(pepper.secret(), Algorithm::Argon2id, Version::V0x13, params)
+            .and_then(|argon2| {
+                argon2.hash_password_into_with_memory(pin.digits(), salt, &mut hash, &mut memory)
             })
-            .and_then(|argon2| argon2.hash_password_into(pin.digits(), salt, &mut hash))
             .map_err(HashingError::Argon2)?;
         Ok(hash)
     }
+}
+
+/// Blocks of which this many fill the 32 MiB up to which glibc may keep freed memory for its own use, once for
+/// each of many threads: fifty hashes, two at a time, left a gigabyte behind. What is larger it maps and unmaps
+/// (mallopt(3), `M_MMAP_THRESHOLD`). So that much is reserved, and only what is used becomes memory.
+const ALWAYS_MAPPED: usize = 33 * 1024;
+
+/// Hashes that use less than this, as in tests, leave nothing behind that matters.
+const SMALL: usize = 1024;
+
+/// Memory for one hash, which goes back to the operating system when it is dropped.
+fn memory(blocks: usize) -> Result<Vec<Block>, HashingError> {
+    let reserved = if blocks < SMALL { blocks } else { blocks.max(ALWAYS_MAPPED) };
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(reserved).map_err(|_| HashingError::Argon2(argon2::Error::OutOfMemory))?;
+    // In pieces, which are copied at once; `resize` writes block by block, slowly where it is not optimised.
+    let zeros = [Block::default(); 64];
+    while memory.len() < blocks {
+        memory.extend_from_slice(&zeros[..zeros.len().min(blocks - memory.len())]);
+    }
+    Ok(memory)
 }
 
 /// How much is hashed at once.

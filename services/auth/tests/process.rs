@@ -280,3 +280,34 @@ async fn row_25_the_program_prints_no_secret_even_at_trace() {
         assert!(!output.contains(secret), "{secret} was printed");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn hashing_takes_the_memory_of_its_permits_and_gives_it_back() {
+    const MIB: u64 = 1024;
+    let home = Home::new();
+    let process = home.start(&["--hash-permits", "2", "--hash-queue", "64"]);
+    let kib = |what: &str| -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = kib("VmRSS");
+    let client = home.client(&process);
+    for round in 0..3 {
+        let mut guesses = tokio::task::JoinSet::new();
+        for number in 0..20 {
+            let mut client = client.clone();
+            let request =
+                VerifyPinRequest { card_number: format!("55550{round}{number:02}"), ..press("1234") };
+            guesses.spawn(async move { client.verify_pin(request).await });
+        }
+        while let Some(answer) = guesses.join_next().await {
+            assert_eq!(reason(&answer.unwrap()).as_deref(), Some("WRONG_CARD_OR_PIN"));
+        }
+    }
+    // 60 hashes of 19 MiB each, never more than two of them at once; the rest is threads and connections.
+    let (peak, after) = (kib("VmHWM"), kib("VmRSS"));
+    assert!(peak < before + 2 * 19 * MIB + 12 * MIB, "{before} KiB became {peak} KiB");
+    assert!(after < before + 12 * MIB, "{before} KiB stayed {after} KiB");
+}
