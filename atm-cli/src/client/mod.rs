@@ -33,8 +33,8 @@ use crate::terminal::Terminal;
 
 /// A little longer than a pause, much shorter than anybody waits: what logging out may cost.
 const LOG_OUT_TIME: Duration = Duration::from_millis(300);
-/// A person waits for one machine at a time, so its retry budget is its own; 64 tokens let it go on against
-/// a bank that loses nine answers in ten until the deadline, and still stop a machine that has gone wild.
+/// The half of these that may be spent lets a machine go on until the deadline against a bank that loses nine
+/// answers in ten, and still stops one that has gone wild.
 const RETRY_TOKENS: u32 = 128;
 
 /// The gateway and who is calling it.

@@ -13,7 +13,7 @@ Examples:
   atm-cli deposit 250 --card 123456789
   ATM_PIN=1234 atm-cli deposit 250.75 --card 123456789 --json
 
-If there is no answer by the deadline: exit code 3. `atm-cli recover` then asks the bank to cancel it and says
+If there is no answer by the deadline: exit code 3. `atm-cli recover` then asks the bank to cancel it and says \
 which of the two is true: it counts, or it never will.";
 
 /// Pay cash in.
@@ -21,7 +21,7 @@ which of the two is true: it counts, or it never will.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DepositArgs {
     /// How much, in major units: 1000 or 1000.50.
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
     card: CardArgs,

@@ -1,9 +1,7 @@
 //! What withdrawals, deposits and transfers have in common: one key press from the PIN to the receipt.
 
-use std::path::PathBuf;
-
 use atm_rpc::deadline::Deadline;
-use atm_types::{Money, TransactionId};
+use atm_types::Money;
 
 use super::Context;
 use crate::amount;
@@ -53,7 +51,7 @@ pub(super) async fn run(context: &Context, request: &Request<'_>) -> Result<Exit
 async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> Result<Receipt, Failure> {
     let terminal = context.terminal()?;
     let mut machine = context.machine(&terminal)?;
-    let pin = Pin::obtain(request.card.pin_file.as_ref().map(PathBuf::as_path), "PIN:")?;
+    let pin = Pin::obtain(request.card.pin_file.as_deref(), "PIN:")?;
 
     // The key press: from here on the customer waits.
     let patience = context.global.deadline;
@@ -62,13 +60,10 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
         .settle_all_before(Deadline::after(patience.mul_f64(SETTLING)))
         .await
         .map_err(|error| flow::journal_before(&error))?;
-    let session = machine.bank.log_in(&request.card.card, &pin, context.ids.attempt_id(), deadline).await?;
-    drop(pin);
-
     let order = Order {
         id_given: request.id.transaction_id.is_some(),
         intent: Intent {
-            id: request.id.transaction_id.unwrap_or_else(|| mint(context)),
+            id: request.id.transaction_id.unwrap_or_else(|| context.ids.transaction_id()),
             kind: request.kind,
             amount,
             card: CardTag::new(terminal.key(), &request.card.card),
@@ -76,11 +71,13 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
             trace_id: context.trace.to_string(),
         },
     };
+    let attempt_id = context.ids.attempt_id();
+    let session = match machine.bank.log_in(&request.card.card, &pin, attempt_id, deadline).await {
+        Ok(session) => session,
+        Err(failure) => return machine.not_let_in(&order.intent, failure),
+    };
+    drop(pin);
     let receipt = machine.perform(&session, &order, deadline).await;
     machine.bank.log_out(&session).await;
     receipt
-}
-
-fn mint(context: &Context) -> TransactionId {
-    context.ids.transaction_id()
 }

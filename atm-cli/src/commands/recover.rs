@@ -15,7 +15,7 @@ Examples:
   atm-cli recover
   atm-cli recover --deadline 30s --json
 
-Needs no card and no PIN: this machine's terminal key is enough. Captures are sent until the bank has posted
+Needs no card and no PIN: this machine's terminal key is enough. Captures are sent until the bank has posted \
 them, transactions that were given up are cancelled. Exit code 0: all are settled. Exit code 3: some are open.";
 
 /// Settle every open transaction in the journal.
@@ -107,7 +107,7 @@ fn tell_after(context: &Context, record: &Record) {
             context.screen.good(&format!("{id}: the bank had declined it ({reason}). Nothing was moved."));
         }
         State::Voided => {
-            context.screen.good(&format!("{id}: cancelled. Nothing was moved, and never will be."))
+            context.screen.good(&format!("{id}: cancelled. Nothing was moved, and never will be."));
         }
         State::Suspect => context.screen.alarm(&format!(
             "{id}: machine and bank disagree ({reason}). Nothing is retried; a person must look."

@@ -18,9 +18,10 @@ Examples:
   atm-cli text upper < poem.txt
   tail -f notes | atm-cli text lower
 
-Several words are one text. Without TEXT, standard input is converted line by line; lines may be of any length.
-A line longer than 16 KiB goes out in pieces that are cut at white space, which changes nothing; only a single
-word longer than that is cut inside, away from any Greek sigma, whose small form depends on its neighbours.";
+Several words are one text; put -- before one that begins with a dash. Without TEXT, standard input is converted \
+line by line; lines may be of any length. A line longer than 16 KiB goes out in pieces that are cut at white \
+space, which changes nothing; only a single word longer than that is cut inside, away from any Greek sigma, \
+whose small form depends on its neighbours.";
 
 const NUMBER_EXAMPLES: &str = "\
 Examples:
@@ -56,14 +57,14 @@ enum TextCommand {
 #[derive(Debug, Args)]
 struct CaseArgs {
     /// The text; standard input when there is none.
-    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(value_name = "TEXT")]
     text: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 struct NumberArgs {
     /// A decimal integer.
-    #[arg(value_name = "N", allow_hyphen_values = true)]
+    #[arg(value_name = "N", allow_negative_numbers = true)]
     number: String,
 }
 

@@ -22,7 +22,7 @@ const CANCEL_EXAMPLES: &str = "\
 Example:
   atm-cli transaction cancel 0190b5f0-7c1e-7a3b-9d55-0242ac120002 --card 123456789
 
-Exit code 0: it was not applied and never will be. Exit code 1: it has an outcome that stays, which is printed.
+Exit code 0: it was not applied and never will be. Exit code 1: it has an outcome that stays, which is printed. \
 Only the machine that began a transaction can cancel it, and not once its cash was presented.";
 
 /// Look a transaction up, or fence it off.

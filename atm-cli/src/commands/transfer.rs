@@ -18,7 +18,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TransferArgs {
     /// How much, in major units: 1000 or 1000.50.
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
     card: CardArgs,

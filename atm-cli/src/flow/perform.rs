@@ -74,6 +74,25 @@ impl Machine {
         self.finish(intent.id, &event, deadline).await.map_err(|error| journal_after(&error, intent.id))
     }
 
+    /// Nobody was let in. For a new id that is definite. An id that was sent before is another matter: "nothing
+    /// happened" would be a lie that makes somebody withdraw twice.
+    pub(crate) fn not_let_in(&self, intent: &Intent, failure: Failure) -> Result<Receipt, Failure> {
+        let id = intent.id;
+        let record = self.journal.find(id).map_err(|error| journal_before(&error))?;
+        let Some(record) = record.filter(|record| !record.may_begin_again()) else { return Err(failure) };
+        if let Some(field) = intent.difference(&record.intent) {
+            return Err(id_reused(id, &format!("its {field} differs")));
+        }
+        if failure.exit == Exit::Unavailable {
+            // What the journal knows is true whether the bank can be reached or not; the balance is for those who
+            // show their PIN.
+            return Ok(Receipt { balance: None, ..Receipt::of(&record) });
+        }
+        let message =
+            format!("{}; transaction {id} was sent before, so its outcome is not told", failure.message);
+        Err(Failure { exit: Exit::Unknown, message, ..failure }.about(id))
+    }
+
     /// From the first answer, or the lack of one, to the end.
     async fn finish(
         &mut self,
@@ -83,7 +102,7 @@ impl Machine {
     ) -> Result<Receipt, JournalError> {
         let mut record = self.journal.apply(id, event)?;
         if record.state == State::Authorized {
-            record = self.dispense(record)?;
+            record = self.dispense(&record)?;
         }
         let record = self.settle(record, self.at_least_grace(deadline)).await?;
         Ok(Receipt::of(&record))
@@ -91,7 +110,7 @@ impl Machine {
 
     /// Pays out what the ledger holds. Only ever called in the run that wrote the INTENT, right after the
     /// ledger's answer: a restart in between finds AUTHORIZED, which is cancelled.
-    fn dispense(&mut self, record: Record) -> Result<Record, JournalError> {
+    fn dispense(&mut self, record: &Record) -> Result<Record, JournalError> {
         let (id, amount) = (record.id(), record.intent.amount);
         let dispense_id = self.ids.uuid_v7();
         self.journal.apply(id, &Event::DispenseBegun { dispense_id })?;

@@ -83,8 +83,15 @@ impl Record {
         self.intent.id
     }
 
-    /// Whether the same request may begin again under this id: no attempt ever left the machine.
+    /// Whether the same request may begin again under this id: no attempt ever left the machine, or the only one
+    /// was turned away at the door because of who was asking.
     pub(crate) fn may_begin_again(&self) -> bool {
-        self.ending == Some(Ending::NotSent)
+        match self.ending {
+            Some(Ending::NotSent) => true,
+            Some(Ending::Refused) => {
+                matches!(self.reason.as_deref(), Some("not_authenticated" | "permission_denied"))
+            }
+            Some(Ending::Captured | Ending::Posted | Ending::Declined | Ending::Cancelled) | None => false,
+        }
     }
 }

@@ -20,9 +20,9 @@ Examples:
   atm-cli admin import examples/accounts.csv
   atm-cli admin import accounts.tsv --pin-later --json
 
-The file is comma- or tab-separated with a header. Columns: account, name, opening_balance, and optionally card,
-pin, currency, overdraft_limit, daily_withdrawal_limit. Lines that begin with # are comments. The whole file is
-checked before anything is sent. A repeat completes what is missing and posts nothing twice, so after any
+The file is comma- or tab-separated with a header. Columns: account, name, opening_balance, and optionally card, \
+pin, currency, overdraft_limit, daily_withdrawal_limit. Lines that begin with # are comments. The whole file is \
+checked before anything is sent. A repeat completes what is missing and posts nothing twice, so after any \
 interruption just run it again.";
 
 /// Open accounts and issue cards from a file.

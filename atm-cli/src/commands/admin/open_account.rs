@@ -33,7 +33,7 @@ pub(super) struct OpenAccountArgs {
         visible_alias = "balance",
         value_name = "AMOUNT",
         default_value = "0",
-        allow_hyphen_values = true
+        allow_negative_numbers = true
     )]
     opening_balance: String,
     /// How far below zero it may go, in major units.
@@ -42,7 +42,7 @@ pub(super) struct OpenAccountArgs {
         visible_alias = "overdraft",
         value_name = "AMOUNT",
         default_value = "0",
-        allow_hyphen_values = true
+        allow_negative_numbers = true
     )]
     overdraft_limit: String,
     /// The most that may be withdrawn in cash in a day, in major units; 0 means no limit.
@@ -51,7 +51,7 @@ pub(super) struct OpenAccountArgs {
         visible_alias = "daily-limit",
         value_name = "AMOUNT",
         default_value = "0",
-        allow_hyphen_values = true
+        allow_negative_numbers = true
     )]
     daily_withdrawal_limit: String,
 }

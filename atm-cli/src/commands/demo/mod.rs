@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Example:
   atm-cli demo
 
-Starts auth, ledger and gateway on free loopback ports with their data in a directory that is thrown away, and
+Starts auth, ledger and gateway on free loopback ports with their data in a directory that is thrown away, and \
 plays a customer's day. Exit code 0 only if every number is right.";
 
 /// Play the whole story in a throw-away bank.

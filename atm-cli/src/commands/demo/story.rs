@@ -262,8 +262,8 @@ impl<'a> Story<'a> {
     }
 
     /// One number: what it must be and what it is.
-    fn check(&mut self, what: &str, expected: impl Shown, found: impl Shown) {
-        let (expected, found) = (expected.shown(), found.shown());
+    fn check(&mut self, what: &str, expected: impl Into<Shown>, found: impl Into<Shown>) {
+        let (Shown(expected), Shown(found)) = (expected.into(), found.into());
         let right = expected == found;
         if right {
             self.context.screen.good(&format!("  ✓ {what}: {found}"));
@@ -275,18 +275,22 @@ impl<'a> Story<'a> {
 }
 
 /// What can be compared and printed.
-trait Shown {
-    fn shown(&self) -> String;
-}
+struct Shown(String);
 
-impl Shown for Status {
-    fn shown(&self) -> String {
-        format!("{self:?}")
+impl From<Status> for Shown {
+    fn from(status: Status) -> Self {
+        Self(format!("{status:?}"))
     }
 }
 
 macro_rules! shown {
-    ($($type:ty),+) => { $(impl Shown for $type { fn shown(&self) -> String { self.to_string() } })+ };
+    ($($type:ty),+) => {
+        $(impl From<$type> for Shown {
+            fn from(value: $type) -> Self {
+                Self(value.to_string())
+            }
+        })+
+    };
 }
 shown!(&str, String, bool, usize, u8, u32, i32);
 

@@ -87,9 +87,8 @@ async fn carry(client: TcpStream, target: SocketAddr, plan: &Mutex<Plan>) -> io:
 /// Forwards the server's frames until one is to be lost.
 async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Mutex<Plan>) -> io::Result<()> {
     const DATA: u8 = 0;
-    let mut frame = Vec::new();
     loop {
-        frame.resize(9, 0);
+        let mut frame = vec![0; 9];
         from.read_exact(&mut frame).await?;
         let length = usize::from(frame[0]) << 16 | usize::from(frame[1]) << 8 | usize::from(frame[2]);
         let kind = frame[3];
