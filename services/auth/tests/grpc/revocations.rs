@@ -21,14 +21,19 @@ async fn next(stream: &mut Streaming<WatchRevocationsResponse>) -> Vec<Revocatio
     message.expect("a heartbeat at least").unwrap().unwrap().revocations
 }
 
-/// The next revocations, after any number of heartbeats.
-async fn news(stream: &mut Streaming<WatchRevocationsResponse>) -> Vec<Target> {
-    loop {
+/// The next revocations, after a few heartbeats at most.
+async fn next_news(stream: &mut Streaming<WatchRevocationsResponse>) -> Vec<Revocation> {
+    for _ in 0..5 {
         let revocations = next(stream).await;
         if !revocations.is_empty() {
-            return revocations.into_iter().map(|revocation| revocation.target.unwrap()).collect();
+            return revocations;
         }
     }
+    panic!("nothing but heartbeats");
+}
+
+async fn news(stream: &mut Streaming<WatchRevocationsResponse>) -> Vec<Target> {
+    next_news(stream).await.into_iter().map(|revocation| revocation.target.unwrap()).collect()
 }
 
 async fn close(bank: &Bank, session_id: &str) {
@@ -62,11 +67,7 @@ async fn a_blocked_card_revokes_all_its_sessions_so_far_and_none_after() {
     let session = bank.log_in(CARD, PIN).await.unwrap().session.unwrap();
     let request = BlockCardRequest { card_number: CARD.to_owned() };
     bank.client().block_card(request).await.unwrap();
-    let revocation = loop {
-        if let Some(revocation) = next(&mut stream).await.pop() {
-            break revocation;
-        }
-    };
+    let revocation = next_news(&mut stream).await.pop().unwrap();
     assert_eq!(revocation.target, Some(Target::CardId(session.card_id.clone())));
     let order = |time: prost_types::Timestamp| (time.seconds, time.nanos);
     let revoked = order(revocation.revoke_time.unwrap());
