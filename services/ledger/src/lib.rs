@@ -23,6 +23,7 @@ use atm_rpc::credentials::BearerToken;
 use atm_rpc::process::{SecretFile, SecretFileError};
 use atm_rpc::server::{self, ServeError, ServerConfig};
 use atm_types::{Clock, IdSource};
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
@@ -113,8 +114,13 @@ pub async fn run_with(
             Err(Error::WriterFailed)
         }
     };
+    // The last commit or checkpoint may fail like any other.
+    let failed = writer.failed();
     writer.stop().await;
-    served
+    match failed.now_or_never() {
+        Some(()) => Err(Error::WriterFailed),
+        None => served,
+    }
 }
 
 fn server_config(config: &Config, ids: Arc<dyn IdSource>) -> ServerConfig {

@@ -162,3 +162,51 @@ impl LedgerService for Api {
         Ok(audit::verify(self))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    /// Path, whether it answers with a stream, and whether it may change anything, of each method.
+    fn methods() -> Vec<(String, bool, bool)> {
+        use prost_types::method_options::IdempotencyLevel;
+        let set = prost_types::FileDescriptorSet::decode(atm_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let files = set.file.iter().filter(|file| file.package() == "atm.ledger.v1");
+        let methods = files.flat_map(|file| &file.service).flat_map(|service| &service.method);
+        methods
+            .map(|method| {
+                let level = method.options.as_ref().map(prost_types::MethodOptions::idempotency_level);
+                assert_ne!(level, Some(IdempotencyLevel::IdempotencyUnknown), "{}", method.name());
+                let changes = level != Some(IdempotencyLevel::NoSideEffects);
+                (format!("/atm.ledger.v1.LedgerService/{}", method.name()), method.server_streaming(), changes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_list_of_streams_is_the_contracts() {
+        let mut streaming: Vec<_> =
+            methods().into_iter().filter(|(_, streams, _)| *streams).map(|(path, ..)| path).collect();
+        streaming.sort();
+        let mut listed = STREAMING.to_vec();
+        listed.sort_unstable();
+        assert_eq!(streaming, listed);
+    }
+
+    #[test]
+    fn what_changes_the_books_goes_before_what_reads_them_and_what_ends_a_hold_first() {
+        for (path, _, changes) in methods() {
+            let ends = path.ends_with("/CaptureTransaction") || path.ends_with("/CancelTransaction");
+            let expected = match (ends, changes) {
+                (true, _) => Priority::Critical,
+                (false, true) => Priority::Normal,
+                (false, false) => Priority::Low,
+            };
+            assert_eq!(classify(&path), expected, "{path}");
+        }
+        assert_eq!(classify("/grpc.health.v1.Health/Check"), Priority::Exempt);
+        assert_eq!(classify("/atm.bench.v1.EchoService/Echo"), Priority::Normal);
+    }
+}

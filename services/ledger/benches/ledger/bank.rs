@@ -1,0 +1,165 @@
+//! A ledger served over gRPC with a yardstick beside it: an echo on the same server, behind the same layers.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use atm_ledger::config::Config;
+use atm_proto::bench::echo_service_client::EchoServiceClient;
+use atm_proto::bench::echo_service_server::{EchoService, EchoServiceServer};
+use atm_proto::bench::{EchoRequest, EchoResponse};
+use atm_proto::ledger::ledger_service_client::LedgerServiceClient;
+use atm_proto::ledger::{self as wire, AccountKind};
+use atm_proto::types::{Money, TransactionState};
+use atm_rpc::channel::{ChannelConfig, lazy_channel};
+use atm_rpc::credentials::{AttachToken, BearerToken};
+use atm_types::{AccountId, Currency, IdSource, SystemClock, SystemIds};
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+const CUSTOMERS: u64 = 1_000;
+
+struct Echo;
+
+#[tonic::async_trait]
+impl EchoService for Echo {
+    async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        Ok(Response::new(EchoResponse { payload: request.into_inner().payload }))
+    }
+}
+
+/// The server, running in this process.
+pub(crate) struct Bank {
+    url: String,
+    config: Config,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), atm_ledger::Error>>,
+}
+
+/// One connection, and what can be asked over it.
+#[derive(Clone)]
+pub(crate) struct Client {
+    ledger: LedgerServiceClient<InterceptedService<Channel, AttachToken>>,
+    echo: EchoServiceClient<Channel>,
+}
+
+impl Bank {
+    /// New books in `directory` with a thousand customers who have plenty.
+    pub(crate) async fn open(directory: &Path) -> Self {
+        let config = Config::new(directory.join("books"), directory.join("service.token"));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(atm_ledger::run_with(
+            listener,
+            config.clone(),
+            Arc::new(SystemClock),
+            Arc::new(SystemIds),
+            shutdown.clone(),
+            |routes| {
+                routes.add_service(EchoServiceServer::new(Echo));
+            },
+        ));
+        while !atm_rpc::server::check_health(&url).await {
+            assert!(!running.is_finished(), "the ledger did not start");
+        }
+        let bank = Self { url, config, shutdown, running };
+        bank.endow().await;
+        bank
+    }
+
+    /// A connection of its own.
+    pub(crate) fn client(&self) -> Client {
+        let channel = lazy_channel(&self.url, &ChannelConfig::default()).expect("a URL");
+        let token = BearerToken::load(&self.config.service_token_file).expect("the token was made");
+        Client {
+            ledger: LedgerServiceClient::with_interceptor(channel.clone(), AttachToken::new(token)),
+            echo: EchoServiceClient::new(channel),
+        }
+    }
+
+    /// Ends in good order.
+    pub(crate) async fn close(self) {
+        self.shutdown.cancel();
+        self.running.await.expect("it did not panic").expect("it ended in good order");
+    }
+
+    async fn endow(&self) {
+        use wire::batch_command::Command;
+        let mut client = self.client().ledger;
+        let opening = AccountId::of_opening_balances(Currency::BDT).to_string();
+        let mut commands = vec![Command::OpenAccount(account(opening.clone(), AccountKind::OpeningBalance))];
+        for number in 0..CUSTOMERS {
+            commands.push(Command::OpenAccount(account(customer(number), AccountKind::Customer)));
+            let id = SystemIds.transaction_id().to_string();
+            commands.push(Command::Post(transfer(id, opening.clone(), customer(number), 1_000_000_000)));
+        }
+        let commands = commands.into_iter().map(|command| wire::BatchCommand { command: Some(command) });
+        let request = wire::BatchExecuteRequest { commands: commands.collect() };
+        client.batch_execute(request).await.expect("the accounts are opened");
+    }
+}
+
+impl Client {
+    /// Posts one transfer under a new id.
+    pub(crate) async fn post(&mut self, turn: u64) {
+        let response = self.ledger.post_transaction(request(turn)).await.expect("a posting is answered");
+        assert_eq!(response.get_ref().current_state(), TransactionState::Posted);
+    }
+
+    /// Has as many bytes sent back as a posting has.
+    pub(crate) async fn echo(&mut self, payload: &[u8]) {
+        let request = EchoRequest { payload: payload.to_vec() };
+        let response = self.echo.echo(request).await.expect("an echo is answered");
+        assert_eq!(response.get_ref().payload.len(), payload.len());
+    }
+}
+
+/// The bytes of a posting, for the echo.
+pub(crate) fn payload() -> Vec<u8> {
+    request(0).encode_to_vec()
+}
+
+fn request(turn: u64) -> wire::PostTransactionRequest {
+    let id = SystemIds.transaction_id().to_string();
+    let debit = turn.wrapping_mul(31) % CUSTOMERS;
+    transfer(id, customer(debit), customer((debit + 1 + turn % (CUSTOMERS - 1)) % CUSTOMERS), 1)
+}
+
+fn customer(number: u64) -> String {
+    let mut bytes = [0x42; 16];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    AccountId::from_bytes(bytes).to_string()
+}
+
+fn account(account_id: String, kind: AccountKind) -> wire::OpenAccountRequest {
+    let currency_code = "BDT".to_owned();
+    let account = wire::Account { account_id, kind: kind.into(), currency_code, ..Default::default() };
+    wire::OpenAccountRequest { account: Some(account) }
+}
+
+fn transfer(
+    transaction_id: String,
+    debit_account_id: String,
+    credit_account_id: String,
+    minor_units: i64,
+) -> wire::PostTransactionRequest {
+    wire::PostTransactionRequest {
+        transaction_id,
+        terminal_id: "5e".repeat(32),
+        debit_account_id,
+        credit_account_id,
+        amount: Some(Money { currency_code: "BDT".to_owned(), minor_units }),
+    }
+}
+
+/// The middle one.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
