@@ -47,6 +47,10 @@ pub(crate) fn decode(key: StepKey, bytes: &[u8]) -> Result<Step, DecodeError> {
     match bytes.split_first() {
         Some((&VERSION, message)) => {
             let record = Record::decode(message).map_err(|_| DecodeError("it is not a message"))?;
+            // Protobuf reads bits that it never writes; here each step has exactly one spelling.
+            if record.encode_to_vec() != message {
+                return Err(DecodeError("it is not spelled as this program spells it"));
+            }
             record.into_step(key)
         }
         Some(_) => Err(DecodeError("its version is not known")),

@@ -1,5 +1,7 @@
 //! One contract, held against every store: what the writer relies on, whatever is underneath.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::HashSet;
 
 use atm_ledger::storage::memory::MemoryDisk;
@@ -65,11 +67,12 @@ fn steps(keys: &[StepKey]) -> EncodedSteps {
     let mut steps = EncodedSteps::default();
     for key in keys {
         let bytes = [key.id.as_bytes()[0], key.ordinal, 0xaa];
-        steps.push::<()>(*key, |all| {
-            all.extend(bytes);
-            Ok(())
-        })
-        .unwrap();
+        steps
+            .push::<()>(*key, |all| {
+                all.extend(bytes);
+                Ok(())
+            })
+            .unwrap();
     }
     steps
 }

@@ -25,7 +25,8 @@ pub struct Inconsistency {
 /// The books as far as they are at hand.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    accounts: HashMap<AccountId, Account>,
+    /// Boxed, since the table is larger than what is in it.
+    accounts: HashMap<AccountId, Box<Account>>,
     transactions: HashMap<TransactionId, Transaction>,
     /// Transactions at hand that need not stay: no open hold.
     settled: Vec<TransactionId>,
@@ -59,7 +60,7 @@ impl State {
 
     /// An account, if it is at hand.
     pub fn account(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.get(&id)
+        self.accounts.get(&id).map(Box::as_ref)
     }
 
     /// A transaction, if it is at hand.
@@ -69,7 +70,7 @@ impl State {
 
     /// Brings in an account that storage had. One that is at hand already stays as it is.
     pub fn insert_account(&mut self, account: Account) {
-        self.accounts.entry(account.terms.account_id).or_insert(account);
+        self.accounts.entry(account.terms.account_id).or_insert_with(|| Box::new(account));
     }
 
     /// Brings in a transaction that storage had, oldest step first; nothing happens when there is none, or
@@ -139,6 +140,11 @@ impl State {
         self.accounts.len()
     }
 
+    /// The ids of all accounts that are at hand.
+    pub fn account_ids(&self) -> impl Iterator<Item = AccountId> {
+        self.accounts.keys().copied()
+    }
+
     /// Lets go of all accounts, to be brought in again on demand. Call it only when storage has all of them
     /// as they are.
     pub fn forget_accounts(&mut self) {
@@ -147,7 +153,7 @@ impl State {
 
     /// All accounts that changed since they were last taken for a checkpoint.
     pub fn changed_accounts(&self) -> impl Iterator<Item = &Account> {
-        self.changed.iter().filter_map(|id| self.accounts.get(id))
+        self.changed.iter().filter_map(|id| self.account(*id))
     }
 
     /// Hands out the ids of all accounts that changed since the last call.
@@ -178,7 +184,7 @@ impl State {
         if let Action::OpenAccount(terms) = &step.action {
             let account = Account::open((**terms).clone(), step.commit_time);
             self.changed.insert(terms.account_id);
-            return match self.accounts.insert(terms.account_id, account) {
+            return match self.accounts.insert(terms.account_id, Box::new(account)) {
                 None => Ok(()),
                 Some(_) => Err("its account was open already"),
             };

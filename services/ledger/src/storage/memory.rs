@@ -95,7 +95,7 @@ impl MemoryDisk {
                 content.steps.remove(&key);
             }
         });
-        MemoryStore { disk: self.clone() }
+        MemoryStore { disk: self.clone(), batch: None }
     }
 
     /// Another disk with the same content, as after copying it while nothing was being written.
@@ -124,6 +124,14 @@ impl MemoryDisk {
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     disk: MemoryDisk,
+    /// The moment of the batch that was begun.
+    batch: Option<Moment>,
+}
+
+impl MemoryStore {
+    fn moment(&self) -> Moment {
+        self.batch.clone().unwrap_or_else(|| self.disk.moment())
+    }
 }
 
 fn failed() -> CommitError {
@@ -134,7 +142,17 @@ fn failed() -> CommitError {
 }
 
 impl Store for MemoryStore {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.batch = Some(self.disk.moment());
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.batch = None;
+    }
+
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), CommitError> {
+        self.batch = None;
         self.disk.change(|content| content.commit(commit))
     }
 
@@ -225,6 +243,7 @@ impl Readers for MemoryDisk {
 }
 
 /// The content at one moment.
+#[derive(Clone, Debug)]
 struct Moment(Arc<Content>);
 
 impl View for Moment {
@@ -288,31 +307,31 @@ fn stored((key, data): (&StepKey, &Vec<u8>)) -> StoredStep {
 
 impl View for MemoryStore {
     fn head(&mut self) -> Result<Head, StoreError> {
-        self.disk.moment().head()
+        self.moment().head()
     }
 
     fn checkpoint(&mut self) -> Result<Checkpoint, StoreError> {
-        self.disk.moment().checkpoint()
+        self.moment().checkpoint()
     }
 
     fn batch_of(&mut self, sequence: u64) -> Result<Option<Batch>, StoreError> {
-        self.disk.moment().batch_of(sequence)
+        self.moment().batch_of(sequence)
     }
 
     fn step(&mut self, key: StepKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.disk.moment().step(key)
+        self.moment().step(key)
     }
 
     fn transaction(&mut self, id: TransactionId) -> Result<Vec<StoredStep>, StoreError> {
-        self.disk.moment().transaction(id)
+        self.moment().transaction(id)
     }
 
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        self.disk.moment().account(id)
+        self.moment().account(id)
     }
 
     fn accounts_after(&mut self, after: Option<AccountId>, limit: usize) -> Result<Vec<Account>, StoreError> {
-        self.disk.moment().accounts_after(after, limit)
+        self.moment().accounts_after(after, limit)
     }
 
     fn open_holds_after(
@@ -320,7 +339,7 @@ impl View for MemoryStore {
         after: Option<TransactionId>,
         limit: usize,
     ) -> Result<Vec<TransactionId>, StoreError> {
-        self.disk.moment().open_holds_after(after, limit)
+        self.moment().open_holds_after(after, limit)
     }
 
     fn steps_after_key(
@@ -328,6 +347,6 @@ impl View for MemoryStore {
         after: Option<StepKey>,
         limit: usize,
     ) -> Result<Vec<StoredStep>, StoreError> {
-        self.disk.moment().steps_after_key(after, limit)
+        self.moment().steps_after_key(after, limit)
     }
 }

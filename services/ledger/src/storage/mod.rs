@@ -287,9 +287,19 @@ pub trait Readers: Send + Sync {
     fn blocks(&self) -> bool;
 }
 
-/// The writer's side of a store. Its own view sees what is committed at the moment of each call.
+/// The writer's side of a store. Between [`Store::begin`] and the next commit or [`Store::end`] its view
+/// stays at one moment; otherwise it sees what is committed at the moment of each call.
 pub trait Store: View + Send {
-    /// Commits all of `commit` or nothing, durably.
+    /// Begins a batch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    fn begin(&mut self) -> Result<(), StoreError>;
+
+    /// Ends a batch that commits nothing.
+    fn end(&mut self);
+
+    /// Commits all of `commit` or nothing, durably, and ends the batch.
     ///
     /// # Errors
     /// [`CommitError`]; after [`CommitError::Failed`] the store must not be used any more.

@@ -172,6 +172,19 @@ fn unreadable(source: rusqlite::Error) -> StoreError {
 }
 
 impl Store for SqliteStore {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        // The first read fixes the moment. Within a transaction a read takes no lock of its own.
+        self.connection
+            .prepare_cached("BEGIN")
+            .and_then(|mut begin| begin.execute([]))
+            .map_err(unreadable)?;
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        let _ = self.connection.prepare_cached("COMMIT").and_then(|mut end| end.execute([]));
+    }
+
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), CommitError> {
         commit::commit(&mut self.connection, commit)?;
         // Only now, when it is durable; and before anybody is answered.

@@ -30,6 +30,7 @@ impl Writer {
         let expired = overdue(items);
         let (answers, moment) = loop {
             let moment = self.moment();
+            self.store.begin()?;
             let answers = self.decide_all(items, &expired, moment)?;
             match self.commit_batch() {
                 Ok(()) => break (answers, moment),
@@ -44,6 +45,7 @@ impl Writer {
         committed.send_if_modified(|last| std::mem::replace(last, self.head.sequence) != self.head.sequence);
         self.answer(items, answers, moment);
         self.state.forget_settled();
+        self.forget_accounts();
         Ok(())
     }
 
@@ -133,10 +135,11 @@ impl Writer {
     }
 
     /// Commits what was decided. A batch that recorded nothing writes nothing, but is only answered if
-    /// memory is still valid.
+    /// memory was valid when it began.
     fn commit_batch(&mut self) -> Result<(), Fatal> {
         if self.encoded.is_empty() {
             let unmoved = self.store.head()? == self.head;
+            self.store.end();
             return if unmoved { Ok(()) } else { Err(CommitError::HeadMoved.into()) };
         }
         let steps = std::mem::take(&mut self.encoded);
@@ -165,11 +168,12 @@ impl Writer {
                     let accounts = ids.iter().map(|id| {
                         self.state.account(*id).map(|account| (account.totals, account.newest_entry))
                     });
-                    let _ = answer.send(Audited {
-                        sequence: self.head.sequence,
-                        accounts: accounts.collect(),
-                        open_holds: self.state.open_holds().map(|step| step.id).collect(),
-                    });
+                    let audited = Audited { sequence: self.head.sequence, accounts: accounts.collect() };
+                    let _ = answer.send(audited);
+                }
+                Item::AuditHolds { answer } => {
+                    let holds = self.state.open_holds().map(|hold| hold.id).collect();
+                    let _ = answer.send((self.head.sequence, holds));
                 }
                 Item::Stop => {}
             }
@@ -236,7 +240,11 @@ fn overdue(items: &[Item]) -> Vec<bool> {
     let now = tokio::time::Instant::now();
     let is_over = |item: &Item| match item {
         Item::Execute { deadline, .. } => deadline.is_some_and(|deadline| deadline.instant() <= now),
-        Item::Account { .. } | Item::ChangedAccounts { .. } | Item::Audit { .. } | Item::Stop => false,
+        Item::Account { .. }
+        | Item::ChangedAccounts { .. }
+        | Item::Audit { .. }
+        | Item::AuditHolds { .. }
+        | Item::Stop => false,
     };
     items.iter().map(is_over).collect()
 }

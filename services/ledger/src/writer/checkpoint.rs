@@ -87,11 +87,16 @@ impl Writer {
         self.store.commit(&Commit { expected: self.head, head, steps, checkpoint: Some(checkpoint) })?;
         self.holds.clear();
         self.checkpointed = head.sequence;
-        // From here on every account is as good on storage as in memory.
-        if self.state.accounts_at_hand() > self.limits.accounts_in_memory {
+        Ok(())
+    }
+
+    /// Lets go of accounts when there are too many, provided that all are on storage as they are. Call it when
+    /// the batch is answered.
+    pub(super) fn forget_accounts(&mut self) {
+        let stored = self.checkpointed == self.head.sequence;
+        if stored && self.state.accounts_at_hand() > self.limits.accounts_in_memory {
             self.state.forget_accounts();
         }
-        Ok(())
     }
 
     /// Makes a checkpoint of what is committed, unless there is one.

@@ -45,6 +45,8 @@ impl Writer {
     /// Discards memory and reads the books again.
     pub(super) fn reload(&mut self) -> Result<(), StoreError> {
         let store = &mut *self.store;
+        // All of one moment: another writer may be at work.
+        store.begin()?;
         let checkpoint = store.checkpoint()?;
         self.head = checkpoint.head;
         self.newest_id = checkpoint.newest_id;
@@ -65,6 +67,7 @@ impl Writer {
             })?;
             self.state.forget_settled();
         }
+        store.end();
         if self.head != end {
             return Err(StoreError::damaged(format!(
                 "the head at step {} is not the end of the chain",

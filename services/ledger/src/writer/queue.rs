@@ -27,6 +27,8 @@ pub(crate) enum Item {
     ChangedAccounts { answer: oneshot::Sender<ChangedAccounts> },
     /// Copy what memory says of these accounts.
     Audit { ids: Vec<AccountId>, answer: oneshot::Sender<Audited> },
+    /// Copy the ids of all holds that stand, and the last step that is part of that.
+    AuditHolds { answer: oneshot::Sender<(u64, Vec<TransactionId>)> },
     /// Finish what was queued before, write a checkpoint and end.
     Stop,
 }
@@ -38,8 +40,6 @@ pub(crate) struct Audited {
     pub(crate) sequence: u64,
     /// Totals and newest entry of each account; `None` when it is not in memory.
     pub(crate) accounts: Vec<Option<(Totals, Option<EntryRef>)>>,
-    /// All holds that stand.
-    pub(crate) open_holds: Vec<TransactionId>,
 }
 
 impl Item {
@@ -47,7 +47,11 @@ impl Item {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Execute { commands, .. } => commands.len().max(1),
-            Self::Account { .. } | Self::ChangedAccounts { .. } | Self::Audit { .. } | Self::Stop => 1,
+            Self::Account { .. }
+            | Self::ChangedAccounts { .. }
+            | Self::Audit { .. }
+            | Self::AuditHolds { .. }
+            | Self::Stop => 1,
         }
     }
 
@@ -58,7 +62,10 @@ impl Item {
                 commands.iter().all(|command| matches!(command, Command::Capture(_) | Command::Cancel { .. }))
             }
             Self::Stop => true,
-            Self::Account { .. } | Self::ChangedAccounts { .. } | Self::Audit { .. } => false,
+            Self::Account { .. }
+            | Self::ChangedAccounts { .. }
+            | Self::Audit { .. }
+            | Self::AuditHolds { .. } => false,
         }
     }
 }
@@ -88,15 +95,20 @@ pub(crate) fn queue(limit: usize) -> (QueueSender, QueueReceiver) {
 impl QueueSender {
     /// Puts an item at the end.
     pub(crate) fn send(&self, item: Item) -> Result<(), ExecuteError> {
+        self.try_send(item).map_err(|(error, _)| error)
+    }
+
+    /// Puts an item at the end, or gives it back.
+    pub(crate) fn try_send(&self, item: Item) -> Result<(), (ExecuteError, Item)> {
         let weight = item.weight();
         let limit = if item.is_critical() { self.limit } else { self.limit - self.limit / 8 };
         let before = self.waiting.fetch_add(weight, Ordering::AcqRel);
         // An empty queue takes anything, so that no batch is too large for ever.
         if before > 0 && before.saturating_add(weight) > limit && !matches!(item, Item::Stop) {
             self.waiting.fetch_sub(weight, Ordering::AcqRel);
-            return Err(ExecuteError::QueueFull);
+            return Err((ExecuteError::QueueFull, item));
         }
-        self.sender.send(item).map_err(|_| ExecuteError::Stopped)
+        self.sender.send(item).map_err(|mpsc::SendError(item)| (ExecuteError::Stopped, item))
     }
 }
 

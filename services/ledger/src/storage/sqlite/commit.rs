@@ -8,7 +8,7 @@ use super::{account_row, unusable};
 
 /// Commits all of `commit` or nothing.
 pub(super) fn commit(connection: &mut Connection, commit: &Commit<'_>) -> Result<(), CommitError> {
-    let result = begin_and_write(connection, commit);
+    let result = write(connection, commit);
     let Err(failure) = result else { return Ok(()) };
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
@@ -21,6 +21,10 @@ pub(super) fn commit(connection: &mut Connection, commit: &Commit<'_>) -> Result
         // errors leave it open, a failed sync above all.
         Failure::Database(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
             CommitError::Full
+        }
+        // What was read for this batch is out of date, or another process is writing at this moment.
+        Failure::Database(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            CommitError::HeadMoved
         }
         Failure::Database(error) => failed(error),
     })
@@ -41,8 +45,10 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-fn begin_and_write(connection: &Connection, commit: &Commit<'_>) -> Result<(), Failure> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+fn write(connection: &Connection, commit: &Commit<'_>) -> Result<(), Failure> {
+    if connection.is_autocommit() {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    }
     let unmoved = move_head(connection, &commit.expected, &commit.head)?;
     if !unmoved {
         return Err(Failure::HeadMoved);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The name of the file in the data directory.
 const FILE: &str = "reserve";
-const CHUNK: [u8; 64 << 10] = [0; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The file of nothing.
 #[derive(Debug)]
