@@ -190,3 +190,36 @@ fn nobody_is_an_operator_without_the_token() {
     assert_eq!(open.code, 2);
     assert!(open.stderr.contains("0600"), "{open:?}");
 }
+
+#[test]
+fn secrets_are_made_once_for_their_owner_alone_and_kept_ever_after() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let (service, pepper, operator) = (path("s/service.token"), path("p/pepper"), path("o/operator.token"));
+    let run = || {
+        said(cli("http://127.0.0.1:1").args([
+            "admin",
+            "init-secrets",
+            "--json",
+            "--service-token-file",
+            &service,
+            "--pepper-file",
+            &pepper,
+            "--operator-token-file",
+            &operator,
+        ]))
+    };
+    let first = run();
+    assert_eq!((first.code, first.json()["made"].as_array().unwrap().len()), (0, 3), "{first:?}");
+    let read = || [&service, &pepper, &operator].map(|path| std::fs::read_to_string(path).unwrap());
+    let made = read();
+    assert!(made[0] != made[1] && made[1] != made[2]);
+    for path in [&service, &pepper, &operator] {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    std::fs::remove_file(&operator).unwrap();
+    let second = run();
+    assert_eq!(second.json()["made"].as_array().unwrap().len(), 1);
+    assert_eq!(read()[..2], made[..2]);
+    assert_eq!(said(cli("http://127.0.0.1:1").args(["admin", "init-secrets"])).code, 2);
+}

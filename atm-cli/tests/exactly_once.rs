@@ -251,7 +251,7 @@ fn a_capture_that_the_bank_refuses_is_suspect_with_an_alarm_and_not_retried() {
     let proxy = Proxy::new(house, 24);
     proxy.set(Mode::SwallowRequestsAfter(2));
     let mut atm = Atm::new(&proxy.url());
-    let pending = atm.json(&["withdraw", "70", "--card", &customer.card, "--deadline", "1s"]);
+    let pending = atm.json(&["withdraw", "70", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!(text(&pending, "status"), "capture_pending");
     // What a defect would do: the journal claims more cash than the ledger ever held.
     let connection = rusqlite::Connection::open(atm.journal()).unwrap();

@@ -203,7 +203,7 @@ fn an_id_that_was_sent_before_never_says_that_nothing_happened_when_nobody_is_le
     let mut atm = Atm::new(&house.gateway);
     let id = new_id();
     let arguments =
-        ["withdraw", "100", "--card", &customer.card, "--transaction-id", &id, "--deadline", "500ms"];
+        ["withdraw", "100", "--card", &customer.card, "--transaction-id", &id, "--deadline", "3s"];
     assert_eq!(atm.json(&arguments)["status"], "captured");
     let wrong = said(atm.command(&arguments).arg("--json").env("ATM_PIN", "9999"));
     assert_eq!((wrong.code, text(&wrong.json(), "status")), (3, "unknown".into()), "{wrong:?}");
@@ -212,8 +212,7 @@ fn an_id_that_was_sent_before_never_says_that_nothing_happened_when_nobody_is_le
     let (code, json) = atm.run_json(&arguments);
     assert_eq!((code, text(keys(&json), "status")), (0, "captured".into()));
     assert!(json["balance"].is_null(), "the balance is for those who are let in");
-    let changed =
-        ["withdraw", "101", "--card", &customer.card, "--transaction-id", &id, "--deadline", "500ms"];
+    let changed = ["withdraw", "101", "--card", &customer.card, "--transaction-id", &id, "--deadline", "3s"];
     assert_eq!(atm.run_json(&changed).0, 2);
 }
 
@@ -224,7 +223,7 @@ fn an_open_transaction_stays_unknown_when_the_bank_cannot_be_reached() {
     let proxy = Proxy::new(house, 8);
     proxy.set(Mode::SwallowRequestsAfter(1));
     let mut atm = Atm::new(&proxy.url());
-    let (code, json) = atm.run_json(&["deposit", "5", "--card", &customer.card, "--deadline", "1s"]);
+    let (code, json) = atm.run_json(&["deposit", "5", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!(code, 3);
     let id = text(&json, "transaction_id");
     atm.behind("http://127.0.0.1:1");
@@ -295,13 +294,13 @@ fn no_answer_by_the_deadline_is_exit_code_3_and_recover_cancels_for_good() {
     let proxy = Proxy::new(house, 1);
     let mut atm = Atm::new(&proxy.url());
     proxy.set(Mode::SwallowRequestsAfter(1));
-    let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "1s"]);
+    let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!((code, text(keys(&json), "status")), (3, "unknown".into()));
     let id = text(&json, "transaction_id");
     assert_eq!(atm.journaled()[0].state, "VOID_PENDING");
 
     // As long as it is open, nothing more is dispensed on this card.
-    let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "1s"]);
+    let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!(code, 5, "{json}");
 
     let still = atm.run(&["recover", "--deadline", "500ms"]);
@@ -328,7 +327,7 @@ fn a_hold_whose_answer_is_lost_for_good_is_released_by_recover() {
     let proxy = Proxy::new(house, 2);
     let mut atm = Atm::new(&proxy.url());
     proxy.set(Mode::SwallowAnswersAfter(1));
-    let said = atm.run(&["withdraw", "100", "--card", &customer.card, "--deadline", "1s"]);
+    let said = atm.run(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!(said.code, 3, "{said:?}");
     let id = atm.journaled()[0].id.clone();
     assert!((said.stdout.clone() + &said.stderr).contains(&id), "the id is printed: {said:?}");
@@ -349,7 +348,7 @@ fn cash_that_is_out_is_exit_code_0_with_capture_pending_and_captured_later() {
     let mut atm = Atm::new(&proxy.url());
     // Log-in and hold pass; the capture does not leave.
     proxy.set(Mode::SwallowRequestsAfter(2));
-    let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "1s"]);
+    let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!((code, text(keys(&json), "status")), (0, "capture_pending".into()));
     assert_eq!((text(&json, "balance"), text(&json, "available")), ("1000.00".into(), "900.00".into()));
     let id = text(&json, "transaction_id");
@@ -380,7 +379,7 @@ fn a_deposit_whose_answer_is_lost_counts_once_and_recover_says_so() {
         let proxy = Proxy::new(house, 4);
         let mut atm = Atm::new(&proxy.url());
         proxy.set(Mode::SwallowAnswersAfter(1));
-        let arguments = [command, &["--card", &customer.card, "--deadline", "1s"]].concat();
+        let arguments = [command, &["--card", &customer.card, "--deadline", "3s"]].concat();
         let (code, json) = atm.run_json(&arguments);
         assert_eq!((code, text(keys(&json), "status")), (3, "unknown".into()));
         atm.behind(&house.gateway);
