@@ -62,3 +62,6 @@ pub(crate) fn journal_after(error: &JournalError, id: TransactionId) -> Failure 
     );
     Failure::new(Exit::Unknown, "journal", message).about(id)
 }
+
+#[cfg(test)]
+mod tests;
