@@ -1,9 +1,9 @@
 //! The cash machine: screen, commands, journal.
 //!
-//! A command goes this way: [`cli`] reads the flags; `commands/` has one file for each command; `flow/` carries
+//! A command goes this way: `cli.rs` reads the flags; `commands/` has one file for each command; `flow/` carries
 //! a transaction from its INTENT to its end, writing each step into `journal/` before the act that it announces;
 //! `client/` speaks to the gateway, with retries under one deadline; `output/` shows the result to a
-//! person or as one JSON object; [`exit`] says which exit code that is. [`bank`] starts the bank's three
+//! person or as one JSON object; `exit.rs` says which exit code that is. [`bank`] starts the bank's three
 //! services in this process, for `serve`, for `demo` and for tests.
 
 mod amount;
