@@ -163,7 +163,9 @@ impl Bank {
 
     /// Waits for it to end by itself.
     pub(crate) async fn ended(&mut self) -> Result<(), Error> {
-        self.running.take().unwrap().task.await.unwrap()
+        let task = self.running.take().unwrap().task;
+        let ended = tokio::time::timeout(Duration::from_secs(60), task).await;
+        ended.expect("the service goes on although it should have ended").unwrap()
     }
 
     /// Drops it in the middle of whatever it is doing.
