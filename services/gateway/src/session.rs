@@ -3,7 +3,8 @@
 //! The library's own claim validation reads the system clock, so only its byte interface is used: it checks
 //! the signature, and this module reads the claims. Footer and implicit assertion are empty.
 
-use std::sync::{PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atm_types::{AccountId, AttemptId, TerminalId, Timestamp};
@@ -12,6 +13,7 @@ use pasetors::keys::AsymmetricPublicKey;
 use pasetors::token::UntrustedToken;
 use pasetors::version4::{PublicToken, V4};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::terminal::AtmId;
@@ -22,6 +24,9 @@ pub const LONGEST_SESSION: Duration = Duration::from_secs(60 * 60);
 
 /// A token that is longer than this is none of ours.
 const LONGEST_TOKEN: usize = 2_048;
+
+/// So many verified tokens are remembered, some 4 MiB; then all are forgotten and verified anew.
+const REMEMBERED: usize = 16_384;
 
 /// What a good session token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,20 +70,30 @@ struct Claims<'a> {
     exp: i64,
 }
 
-/// The public keys of auth, replaced whenever the gateway connects to it.
+/// The public keys of auth, replaced whenever the gateway connects to it, and the tokens that they verified.
+///
+/// Verifying an Ed25519 signature costs more than all the rest of a call, so a token is verified once; its
+/// time is looked at on every call.
 #[derive(Debug, Default)]
 pub struct SessionKeys {
-    keys: RwLock<Vec<AsymmetricPublicKey<V4>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    keys: Arc<[AsymmetricPublicKey<V4>]>,
+    /// By the SHA-256 of the token, so that no token lies about in memory.
+    verified: HashMap<[u8; 32], Session>,
 }
 
 impl SessionKeys {
     /// Takes these keys of 32 bytes in place of the known ones; what is no key is left out. Says how many
     /// there are.
     pub fn replace<B: AsRef<[u8]>>(&self, public_keys: &[B]) -> usize {
-        let usable: Vec<_> =
+        let keys: Arc<[_]> =
             public_keys.iter().filter_map(|key| AsymmetricPublicKey::from(key.as_ref()).ok()).collect();
-        let count = usable.len();
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = usable;
+        let count = keys.len();
+        *self.lock() = State { keys, verified: HashMap::new() };
         count
     }
 
@@ -90,22 +105,53 @@ impl SessionKeys {
         if token.len() > LONGEST_TOKEN {
             return Err(TokenError::NotSigned);
         }
-        let untrusted = UntrustedToken::<Public, V4>::try_from(token).map_err(|_| TokenError::NotSigned)?;
-        // The library takes "the footer must be empty" for "there must be one": so look first, then pass none.
-        if !untrusted.untrusted_footer().is_empty() {
-            return Err(TokenError::NotSigned);
-        }
-        let trusted = {
-            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-            keys.iter().find_map(|key| PublicToken::verify(key, &untrusted, None, None).ok())
+        let fingerprint = Sha256::digest(token).into();
+        let (keys, known) = {
+            let state = self.lock();
+            (Arc::clone(&state.keys), state.verified.get(&fingerprint).cloned())
         };
-        let trusted = trusted.ok_or(TokenError::NotSigned)?;
-        let session = read(trusted.payload()).ok_or(TokenError::NotASession)?;
+        let session = match known {
+            Some(session) => session,
+            None => {
+                let session = check(token, &keys)?;
+                self.remember(&keys, fingerprint, &session);
+                session
+            }
+        };
         if now >= session.expire_time {
             return Err(TokenError::Expired);
         }
         Ok(session)
     }
+
+    /// Remembers a token that was verified, unless the keys were replaced meanwhile.
+    fn remember(&self, keys: &Arc<[AsymmetricPublicKey<V4>]>, fingerprint: [u8; 32], session: &Session) {
+        let mut state = self.lock();
+        if !Arc::ptr_eq(&state.keys, keys) {
+            return;
+        }
+        if state.verified.len() >= REMEMBERED {
+            state.verified.clear();
+        }
+        state.verified.insert(fingerprint, session.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check(token: &str, keys: &[AsymmetricPublicKey<V4>]) -> Result<Session, TokenError> {
+    let untrusted = UntrustedToken::<Public, V4>::try_from(token).map_err(|_| TokenError::NotSigned)?;
+    // The library takes "the footer must be empty" for "there must be one": so look first, then pass none.
+    if !untrusted.untrusted_footer().is_empty() {
+        return Err(TokenError::NotSigned);
+    }
+    let trusted = keys
+        .iter()
+        .find_map(|key| PublicToken::verify(key, &untrusted, None, None).ok())
+        .ok_or(TokenError::NotSigned)?;
+    read(trusted.payload()).ok_or(TokenError::NotASession)
 }
 
 fn read(payload: &str) -> Option<Session> {
@@ -165,6 +211,32 @@ mod tests {
         let end = Timestamp::from_seconds(1_700_000_300);
         assert_eq!(keys().verify(&token, end), Err(TokenError::Expired));
         assert!(keys().verify(&token, Timestamp::from_nanos(end.as_nanos() - 1)).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_verified_once_and_forgotten_with_the_key_that_signed_it() {
+        let (keys, token) = (keys(), sign(PAYLOAD, b"", b""));
+        let first = keys.verify(&token, DURING).unwrap();
+        assert_eq!(keys.lock().verified.len(), 1);
+        assert_eq!(keys.verify(&token, DURING), Ok(first.clone()));
+        let end = first.expire_time;
+        assert_eq!(keys.verify(&token, end), Err(TokenError::Expired), "remembered or not");
+        // The public key of RFC 8032 §7.1, test 2.
+        let other = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+        assert_eq!(keys.replace(&[hex::decode(other).unwrap()]), 1);
+        assert_eq!(keys.verify(&token, DURING), Err(TokenError::NotSigned));
+        assert!(keys.verify("v4.public.AAAA", DURING).is_err());
+        assert_eq!(keys.lock().verified.len(), 0, "only good tokens are remembered");
+    }
+
+    #[test]
+    fn a_token_that_was_verified_while_the_keys_changed_is_not_remembered() {
+        let keys = keys();
+        let old = Arc::clone(&keys.lock().keys);
+        let session = keys.verify(&sign(PAYLOAD, b"", b""), DURING).unwrap();
+        keys.replace::<Vec<u8>>(&[]);
+        keys.remember(&old, [7; 32], &session);
+        assert_eq!(keys.lock().verified.len(), 0);
     }
 
     #[test]

@@ -14,7 +14,10 @@ pub mod transaction;
 pub mod transfer;
 pub mod withdraw;
 
+use std::time::Duration;
+
 use atm_proto::ledger::{self, AccountKind, PostTransactionRequest, PostTransactionResponse};
+use atm_rpc::deadline::Deadline;
 use atm_types::{AccountId, Money, TransactionId};
 
 use crate::caller::{Customer, Terminal};
@@ -22,6 +25,9 @@ use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::grpc::convert::{self, Side};
 use crate::upstream::Asked;
+
+/// How long a recorded outcome may wait for the balance that is shown beside it.
+const SIDE_TIME: Duration = Duration::from_millis(500);
 
 impl Gateway {
     /// The cash account of the machine that the customer stands at.
@@ -64,7 +70,8 @@ impl Gateway {
         if cash == Some(debit) {
             return Some(Side::Credit);
         }
-        match self.accounts.kind(&self.ledger, terminal.deadline, debit).await {
+        let deadline = terminal.deadline.min(Deadline::after(SIDE_TIME));
+        match self.accounts.kind(&self.ledger, deadline, debit).await {
             Ok(Some(AccountKind::Cash)) => Some(Side::Credit),
             Ok(Some(AccountKind::Customer)) => Some(Side::Debit),
             Ok(

@@ -220,7 +220,7 @@ async fn sessions_are_refused_as_unavailable_while_auth_was_never_heard() {
     let world = World::with(|config| config.auth_url = "http://127.0.0.1:1".to_owned()).await;
     farhan(&world);
     let mut machine = world.machine("ATM-1");
-    machine.deadline = Duration::from_millis(500);
+    machine.deadline = Duration::from_secs(2);
     machine.session = Some(FakeAuth::sign(&world.auth.claims(CARD, "ATM-1", &machine.terminal())));
     let status = balance(&machine).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_deref()), (Code::Unavailable, Some("NOT_PROCESSED")));
