@@ -180,7 +180,11 @@ mod tests {
                 let level = method.options.as_ref().map(prost_types::MethodOptions::idempotency_level);
                 assert_ne!(level, Some(IdempotencyLevel::IdempotencyUnknown), "{}", method.name());
                 let changes = level != Some(IdempotencyLevel::NoSideEffects);
-                (format!("/atm.ledger.v1.LedgerService/{}", method.name()), method.server_streaming(), changes)
+                (
+                    format!("/atm.ledger.v1.LedgerService/{}", method.name()),
+                    method.server_streaming(),
+                    changes,
+                )
             })
             .collect()
     }
