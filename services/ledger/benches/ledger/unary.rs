@@ -12,7 +12,7 @@ const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(3);
 const WARM_UP: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 4;
-const CALLS_PER_CONNECTION: usize = 64;
+const CALLS_PER_CONNECTION: usize = 128;
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq)]

@@ -1,4 +1,7 @@
 //! The commands that move money, one at a time.
+//!
+//! A request is let go of before its command waits for the writer: what is freed on the thread that allocated
+//! it costs a fraction of what it costs later on another.
 
 use atm_proto::ledger as wire;
 use atm_rpc::deadline::Deadline;
@@ -12,8 +15,12 @@ pub(super) async fn post(
     api: &Api,
     request: Request<wire::PostTransactionRequest>,
 ) -> Answer<wire::PostTransactionResponse> {
-    let command = convert::post(request.get_ref())?;
-    let recorded = api.execute(command, Deadline::of(&request)).await?;
+    let deadline = Deadline::of(&request);
+    let command = {
+        let asked = request.into_inner();
+        convert::post(&asked)?
+    };
+    let recorded = api.execute(command, deadline).await?;
     let (outcome, current_state) = recorded.on_wire(api);
     Ok(recorded.respond(wire::PostTransactionResponse { outcome, current_state }))
 }
@@ -22,8 +29,12 @@ pub(super) async fn hold(
     api: &Api,
     request: Request<wire::HoldTransactionRequest>,
 ) -> Answer<wire::HoldTransactionResponse> {
-    let command = convert::hold(request.get_ref())?;
-    let recorded = api.execute(command, Deadline::of(&request)).await?;
+    let deadline = Deadline::of(&request);
+    let command = {
+        let asked = request.into_inner();
+        convert::hold(&asked)?
+    };
+    let recorded = api.execute(command, deadline).await?;
     let (outcome, current_state) = recorded.on_wire(api);
     Ok(recorded.respond(wire::HoldTransactionResponse { outcome, current_state }))
 }
@@ -35,7 +46,10 @@ pub(super) async fn capture(
     request: Request<wire::CaptureTransactionRequest>,
 ) -> Answer<wire::CaptureTransactionResponse> {
     let deadline = Deadline::of(&request);
-    let (command, presented) = convert::capture(request.get_ref(), &api.authorizer)?;
+    let (command, presented) = {
+        let asked = request.into_inner();
+        convert::capture(&asked, &api.authorizer)?
+    };
     let work = {
         let api = api.clone();
         async move { api.execute(command, deadline).await }
@@ -55,8 +69,12 @@ pub(super) async fn cancel(
     api: &Api,
     request: Request<wire::CancelTransactionRequest>,
 ) -> Answer<wire::CancelTransactionResponse> {
-    let command = convert::cancel(request.get_ref())?;
-    let recorded = api.execute(command, Deadline::of(&request)).await?;
+    let deadline = Deadline::of(&request);
+    let command = {
+        let asked = request.into_inner();
+        convert::cancel(&asked)?
+    };
+    let recorded = api.execute(command, deadline).await?;
     let (outcome, current_state) = recorded.on_wire(api);
     Ok(recorded.respond(wire::CancelTransactionResponse { outcome, current_state }))
 }
