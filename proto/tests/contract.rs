@@ -1,5 +1,7 @@
 //! What every proto of the bank promises, read from the descriptor set that the servers themselves serve.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 fn methods() -> Vec<MethodDescriptor> {
