@@ -137,7 +137,7 @@ struct Answer {
 impl Network {
     async fn carry(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else { return broken() };
+        let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else { return broken() };
         let call = || Request::from_parts(parts.clone(), Body::new(Full::new(body.clone())));
         let fate = self.roll();
         tokio::time::sleep(fate.delay).await;
