@@ -40,7 +40,7 @@ impl Observer for Scene {
         self.in_flight.send_modify(|count| *count -= 1);
         if !failed {
             self.acknowledged.send_modify(|count| *count += 1);
-        } else if begun % 2 == 0 && begun < self.life.load(Ordering::SeqCst) {
+        } else if begun.is_multiple_of(2) && begun < self.life.load(Ordering::SeqCst) {
             self.interrupted.fetch_add(1, Ordering::SeqCst);
         }
     }
