@@ -4,7 +4,7 @@
 //! the log that were never synced, and an answer given from them could vanish in the next power cut; so
 //! [`SqliteStore::open`] moves the whole log into the database before anything is read. A log that was cut or
 //! damaged ends early without a word from SQLite; the `acknowledged` file beside it knows better
-//! ([`acknowledged`]).
+//! (`sqlite/acknowledged.rs`).
 
 mod account_row;
 mod acknowledged;
