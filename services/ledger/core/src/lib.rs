@@ -16,6 +16,7 @@
 //!   *decline* is another thing: it is a step, recorded like any other, and replayed for ever.
 
 mod account;
+mod at_hand;
 mod command;
 mod decide;
 mod evaluate;

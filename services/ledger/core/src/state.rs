@@ -3,11 +3,12 @@
 //! The state may hold less than the books do: accounts and settled transactions are brought in when a
 //! command needs them. Open holds, though, are always here, since their expiries must not be missed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use atm_types::{AccountId, Timestamp, TransactionId};
 
 use crate::account::{Account, AccountKind, Side, Withdrawn};
+use crate::at_hand::{Accounts, Transactions};
 use crate::command::Command;
 use crate::step::{Action, Leg, Step};
 use crate::transaction::{OpenHold, Transaction};
@@ -25,14 +26,9 @@ pub struct Inconsistency {
 /// The books as far as they are at hand.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// Boxed, since the table is larger than what is in it.
-    accounts: HashMap<AccountId, Box<Account>>,
-    transactions: HashMap<TransactionId, Transaction>,
-    /// Transactions at hand that need not stay: no open hold.
-    settled: Vec<TransactionId>,
+    accounts: Accounts,
+    transactions: Transactions,
     expiries: BTreeSet<(Timestamp, TransactionId)>,
-    /// Accounts whose totals moved since they were last taken for a checkpoint.
-    changed: HashSet<AccountId>,
     commit_sequence: u64,
     commit_time: Timestamp,
 }
@@ -60,17 +56,17 @@ impl State {
 
     /// An account, if it is at hand.
     pub fn account(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.get(&id).map(Box::as_ref)
+        self.accounts.get(id)
     }
 
     /// A transaction, if it is at hand.
     pub fn transaction(&self, id: TransactionId) -> Option<&Transaction> {
-        self.transactions.get(&id)
+        self.transactions.get(id)
     }
 
     /// Brings in an account that storage had. One that is at hand already stays as it is.
     pub fn insert_account(&mut self, account: Account) {
-        self.accounts.entry(account.terms.account_id).or_insert_with(|| Box::new(account));
+        self.accounts.bring_in(account);
     }
 
     /// Brings in a transaction that storage had, oldest step first; nothing happens when there is none, or
@@ -78,24 +74,18 @@ impl State {
     pub fn insert_transaction(&mut self, steps: impl IntoIterator<Item = Step>) {
         let Some(transaction) = Transaction::from_steps(steps) else { return };
         let id = transaction.first().id;
-        if self.transactions.contains_key(&id) {
+        if self.transactions.get(id).is_some() {
             return;
         }
-        match transaction.open_hold() {
-            Some(hold) => {
-                self.expiries.insert((hold.expire_time, id));
-            }
-            None => self.settled.push(id),
+        if let Some(hold) = transaction.open_hold() {
+            self.expiries.insert((hold.expire_time, id));
         }
-        self.transactions.insert(id, transaction);
+        self.transactions.insert(transaction);
     }
 
     /// The two accounts that deciding `command` looks at. Its transaction must be at hand.
     pub fn accounts_of(&self, command: &Command) -> [Option<AccountId>; 2] {
-        let held = |id| {
-            let transaction: Option<&Transaction> = self.transactions.get(&id);
-            transaction.and_then(|t| t.first().action.transfer()).copied()
-        };
+        let held = |id| self.transactions.get(id).and_then(|t| t.first().action.transfer()).copied();
         let transfer = match command {
             Command::OpenAccount(terms) => return [Some(terms.account_id), None],
             Command::Post { transfer, .. } => Some(*transfer),
@@ -125,14 +115,12 @@ impl State {
 
     /// All holds that stand, as the steps that made them; in order of their expiry.
     pub fn open_holds(&self) -> impl Iterator<Item = &Step> {
-        self.expiries.iter().filter_map(|(_, id)| self.transactions.get(id)).map(Transaction::first)
+        self.expiries.iter().filter_map(|(_, id)| self.transactions.get(*id)).map(Transaction::first)
     }
 
     /// Lets go of all transactions but open holds. Call it between batches.
     pub fn forget_settled(&mut self) {
-        for id in self.settled.drain(..) {
-            self.transactions.remove(&id);
-        }
+        self.transactions.forget_settled();
     }
 
     /// How many accounts are at hand.
@@ -142,23 +130,23 @@ impl State {
 
     /// The ids of all accounts that are at hand.
     pub fn account_ids(&self) -> impl Iterator<Item = AccountId> {
-        self.accounts.keys().copied()
+        self.accounts.ids()
     }
 
     /// Lets go of all accounts, to be brought in again on demand. Call it only when storage has all of them
     /// as they are.
     pub fn forget_accounts(&mut self) {
-        self.accounts = HashMap::default();
+        self.accounts.forget();
     }
 
     /// All accounts that changed since they were last taken for a checkpoint.
     pub fn changed_accounts(&self) -> impl Iterator<Item = &Account> {
-        self.changed.iter().filter_map(|id| self.account(*id))
+        self.accounts.changed()
     }
 
     /// Hands out the ids of all accounts that changed since the last call.
-    pub fn take_changed_accounts(&mut self) -> HashSet<AccountId> {
-        std::mem::take(&mut self.changed)
+    pub fn take_changed_accounts(&mut self) -> Vec<AccountId> {
+        self.accounts.take_changed()
     }
 
     /// Folds a recorded step into the books.
@@ -183,26 +171,22 @@ impl State {
     fn fold_accounts(&mut self, step: &Step) -> Result<(), &'static str> {
         if let Action::OpenAccount(terms) = &step.action {
             let account = Account::open((**terms).clone(), step.commit_time);
-            self.changed.insert(terms.account_id);
-            return match self.accounts.insert(terms.account_id, Box::new(account)) {
-                None => Ok(()),
-                Some(_) => Err("its account was open already"),
-            };
+            return if self.accounts.open(account) { Ok(()) } else { Err("its account was open already") };
         }
         let Some(legs) = step.action.legs() else { return Ok(()) };
         if legs[0].posted != legs[1].posted || legs[0].pending != legs[1].pending {
             return Err("its debit and its credit differ");
         }
-        let hold = self.transactions.get(&step.id).and_then(Transaction::hold);
-        let credited_kind = self.accounts.get(&legs[1].account_id).map(|account| account.terms.kind);
+        let hold =
+            if step.ordinal == 0 { None } else { self.transactions.get(step.id).and_then(Transaction::hold) };
+        let credited_kind = self.accounts.get(legs[1].account_id).map(|account| account.terms.kind);
         for (leg, side) in legs.iter().zip([Side::Debit, Side::Credit]) {
-            let account = self.accounts.get_mut(&leg.account_id).ok_or("its account is not open")?;
+            let account = self.accounts.change(leg.account_id).ok_or("its account is not open")?;
             fold_leg(account, leg, side)?;
             account.newest_entry = Some(step.entry_ref(side));
             if side == Side::Debit && credited_kind == Some(AccountKind::Cash) {
                 count_withdrawal(&mut account.withdrawn, step, leg, hold);
             }
-            self.changed.insert(leg.account_id);
         }
         Ok(())
     }
@@ -210,18 +194,13 @@ impl State {
     fn fold_transaction(&mut self, step: &Step) -> Result<(), &'static str> {
         if step.ordinal == 0 {
             let transaction = Transaction::new(step.clone());
-            match transaction.open_hold() {
-                Some(hold) => {
-                    self.expiries.insert((hold.expire_time, step.id));
-                }
-                None => self.settled.push(step.id),
+            if let Some(hold) = transaction.open_hold() {
+                self.expiries.insert((hold.expire_time, step.id));
             }
-            return match self.transactions.insert(step.id, transaction) {
-                None => Ok(()),
-                Some(_) => Err("its id was recorded already"),
-            };
+            let new = self.transactions.insert(transaction);
+            return if new { Ok(()) } else { Err("its id was recorded already") };
         }
-        let Some(transaction) = self.transactions.get_mut(&step.id) else {
+        let Some(transaction) = self.transactions.get_mut(step.id) else {
             // Only open holds are sure to be at hand; a late capture follows a transaction that is settled.
             let late = matches!(step.action, Action::CaptureLate { .. });
             return if late { Ok(()) } else { Err("it follows a hold that does not stand") };
@@ -229,11 +208,12 @@ impl State {
         if step.ordinal != transaction.next_ordinal() {
             return Err("its ordinal is not the next one of its transaction");
         }
-        if let Some(hold) = transaction.open_hold() {
-            self.expiries.remove(&(hold.expire_time, step.id));
-            self.settled.push(step.id);
-        }
+        let ended = transaction.open_hold();
         transaction.push(step.clone());
+        if let Some(hold) = ended {
+            self.expiries.remove(&(hold.expire_time, step.id));
+            self.transactions.end(step.id);
+        }
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use atm_ledger_core::Account;
 use atm_types::{AccountId, TransactionId};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
@@ -82,7 +83,7 @@ impl SqliteStore {
 
 /// Settings of the writer's connection.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    configure(connection)?;
     // Only a new file takes the page size.
     connection.pragma_update(None, "page_size", 8_192)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -94,6 +95,13 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
+}
+
+/// Settings of every connection.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    // Otherwise each new value of a parameter makes SQLite plan its query again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.busy_timeout(BUSY_TIMEOUT)
 }
 
 fn create_or_check_schema(connection: &mut Connection) -> Result<(), StoreError> {
@@ -221,7 +229,7 @@ impl SqliteReaders {
             &self.path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        configure(&connection)?;
         connection.pragma_update(None, "cache_size", -1_024)?;
         Ok(connection)
     }
@@ -324,3 +332,6 @@ impl<T: Connected> View for T {
         rows::steps_after_key(self.connection(), after, limit)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use atm_types::{AccountId, Timestamp};
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
-use super::load::{is_time_ordered, load_account, newest};
+use super::load::load_account;
 use super::queue::{Audited, Item};
 use super::{Fatal, Room, Writer};
 use crate::chain::Link;
@@ -108,6 +108,7 @@ impl Writer {
             Decision::Record(step) => {
                 self.state.apply(&step).map_err(|error| Fatal::Defect(error.to_string()))?;
                 self.holds.note(&step);
+                self.recent.record(step.id);
                 let key = StepKey { id: step.id, ordinal: step.ordinal };
                 let encoded = self.encoded.push(key, |bytes| codec::encode(&step, bytes));
                 encoded.map_err(|error| Fatal::Defect(error.to_string()))?;
@@ -119,9 +120,7 @@ impl Writer {
     /// Brings what deciding `command` looks at into memory.
     fn bring_in(&mut self, command: &Command) -> Result<(), Fatal> {
         let id = command.id();
-        // Ids minted later are greater, so what is greater than every stored id is new without a look.
-        let known_new = is_time_ordered(id) && id > self.newest_id;
-        if !known_new && self.state.transaction(id).is_none() {
+        if self.state.transaction(id).is_none() && !self.recent.is_new(id) {
             let mut steps = Vec::new();
             for stored in self.store.transaction(id)? {
                 steps.push(codec::decode_stored(stored.key, &stored.data)?);
@@ -143,8 +142,7 @@ impl Writer {
             return if unmoved { Ok(()) } else { Err(CommitError::HeadMoved.into()) };
         }
         let steps = std::mem::take(&mut self.encoded);
-        let newest_id = steps.keys().iter().fold(self.newest_id, |newest_id, key| newest(newest_id, key.id));
-        let result = self.commit(&steps, newest_id);
+        let result = self.commit(&steps);
         self.encoded = steps;
         Ok(result?)
     }

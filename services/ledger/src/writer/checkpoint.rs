@@ -48,11 +48,7 @@ impl Writer {
     }
 
     /// Commits `steps`, which memory already has, and a checkpoint when one is due.
-    pub(super) fn commit(
-        &mut self,
-        steps: &EncodedSteps,
-        newest_id: TransactionId,
-    ) -> Result<(), CommitError> {
+    pub(super) fn commit(&mut self, steps: &EncodedSteps) -> Result<(), CommitError> {
         let hash = super::batch::link(&self.head, self.state.commit_time(), steps);
         let head = crate::storage::Head {
             sequence: self.state.commit_sequence(),
@@ -60,12 +56,11 @@ impl Writer {
             hash,
         };
         if self.checkpoint_is_due() {
-            self.commit_with_checkpoint(head, steps, newest_id)?;
+            self.commit_with_checkpoint(head, steps)?;
         } else {
             self.store.commit(&Commit { expected: self.head, head, steps, checkpoint: None })?;
         }
         self.head = head;
-        self.newest_id = newest_id;
         Ok(())
     }
 
@@ -73,13 +68,12 @@ impl Writer {
         &mut self,
         head: crate::storage::Head,
         steps: &EncodedSteps,
-        newest_id: TransactionId,
     ) -> Result<(), CommitError> {
         let changed = self.state.take_changed_accounts();
         let mut accounts: Vec<&Account> = changed.iter().filter_map(|id| self.state.account(*id)).collect();
         accounts.sort_unstable_by_key(|account| account.terms.account_id);
         let checkpoint = CheckpointChanges {
-            newest_id,
+            newest_id: self.recent.newest(),
             accounts: &accounts,
             holds_added: &self.holds.added,
             holds_removed: &self.holds.removed,
@@ -104,7 +98,7 @@ impl Writer {
         if self.checkpointed == self.head.sequence {
             return Ok(());
         }
-        match self.commit_with_checkpoint(self.head, &EncodedSteps::default(), self.newest_id) {
+        match self.commit_with_checkpoint(self.head, &EncodedSteps::default()) {
             // The next start replays a little more instead.
             Err(CommitError::HeadMoved | CommitError::Full) | Ok(()) => Ok(()),
             Err(error @ CommitError::Failed(_)) => Err(error.into()),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use atm_ledger_core::{Action, State, Step};
-use atm_types::{AccountId, Clock, TransactionId};
+use atm_types::{AccountId, Clock};
 
 use super::checkpoint::HoldChanges;
+use super::recent::RecentIds;
 use super::{Limits, Room, Writer};
 use crate::chain::Link;
 use crate::codec::decode_stored;
@@ -31,7 +32,7 @@ impl Writer {
             clock,
             head: Head::EMPTY,
             state: State::new(),
-            newest_id: Checkpoint::EMPTY.newest_id,
+            recent: RecentIds::after(Checkpoint::EMPTY.newest_id),
             checkpointed: 0,
             holds: HoldChanges::default(),
             room: Room::Plenty,
@@ -49,7 +50,7 @@ impl Writer {
         store.begin()?;
         let checkpoint = store.checkpoint()?;
         self.head = checkpoint.head;
-        self.newest_id = checkpoint.newest_id;
+        self.recent = RecentIds::after(checkpoint.newest_id);
         self.checkpointed = checkpoint.head.sequence;
         self.holds = HoldChanges::default();
         self.state = State::at(checkpoint.head.sequence, checkpoint.head.commit_time);
@@ -62,7 +63,7 @@ impl Writer {
                 load_accounts_of(store, &mut self.state, step)?;
                 self.state.apply(step).map_err(|error| StoreError::damaged(error.to_string()))?;
                 self.holds.note(step);
-                self.newest_id = newest(self.newest_id, step.id);
+                self.recent.record(step.id);
                 Ok(())
             })?;
             self.state.forget_settled();
@@ -145,14 +146,4 @@ pub(super) fn load_account(
         state.insert_account(account);
     }
     Ok(())
-}
-
-/// The greater of two ids, as far as they are ordered by time.
-pub(super) fn newest(newest: TransactionId, id: TransactionId) -> TransactionId {
-    if is_time_ordered(id) { newest.max(id) } else { newest }
-}
-
-/// Whether ids of this kind come in the order of time: UUIDv7.
-pub(super) fn is_time_ordered(id: TransactionId) -> bool {
-    id.as_bytes()[6] >> 4 == 7
 }

@@ -17,13 +17,14 @@ pub(crate) mod batch;
 mod checkpoint;
 mod load;
 pub(crate) mod queue;
+mod recent;
 
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use atm_ledger_core::State;
-use atm_types::{Clock, TransactionId};
+use atm_types::Clock;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::storage::{CommitError, EncodedSteps, Head, Store, StoreError};
 use checkpoint::HoldChanges;
 use queue::{Item, QueueReceiver};
+use recent::RecentIds;
 
 /// How long the writer sleeps at most while holds wait for their expiry: the wall clock may jump.
 const EXPIRY_POLL: Duration = Duration::from_millis(250);
@@ -74,8 +76,8 @@ pub(crate) struct Writer {
     /// What memory is valid for.
     head: Head,
     state: State,
-    /// The greatest time-ordered id committed so far: what is greater is known to be new.
-    newest_id: TransactionId,
+    /// What is known to be new without a look.
+    recent: RecentIds,
     /// The last step that is part of the checkpoint.
     checkpointed: u64,
     holds: HoldChanges,

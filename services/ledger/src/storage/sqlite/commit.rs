@@ -22,10 +22,6 @@ pub(super) fn commit(connection: &mut Connection, commit: &Commit<'_>) -> Result
         Failure::Database(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
             CommitError::Full
         }
-        // What was read for this batch is out of date, or another process is writing at this moment.
-        Failure::Database(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-            CommitError::HeadMoved
-        }
         Failure::Database(error) => failed(error),
     })
 }
@@ -49,7 +45,15 @@ fn write(connection: &Connection, commit: &Commit<'_>) -> Result<(), Failure> {
     if connection.is_autocommit() {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     }
-    let unmoved = move_head(connection, &commit.expected, &commit.head)?;
+    let unmoved = match move_head(connection, &commit.expected, &commit.head) {
+        // Another process is writing, or wrote since this batch began. What was read for it does not matter
+        // any more if the head is still the expected one; so wait for the turn, and compare.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            connection.execute_batch("ROLLBACK; BEGIN IMMEDIATE")?;
+            move_head(connection, &commit.expected, &commit.head)?
+        }
+        result => result?,
+    };
     if !unmoved {
         return Err(Failure::HeadMoved);
     }
