@@ -1,4 +1,5 @@
-//! A ledger served over gRPC with a yardstick beside it: an echo on the same server, behind the same layers.
+//! A ledger served over gRPC with a yardstick beside it: an echo on the same server, behind the same layers and
+//! the same token.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,8 +13,8 @@ use atm_proto::ledger::ledger_service_client::LedgerServiceClient;
 use atm_proto::ledger::{self as wire, AccountKind};
 use atm_proto::types::{Money, TransactionState};
 use atm_rpc::channel::{ChannelConfig, lazy_channel};
-use atm_rpc::credentials::{AttachToken, BearerToken};
-use atm_types::{AccountId, Currency, IdSource, SystemClock, SystemIds};
+use atm_rpc::credentials::{AttachToken, BearerToken, RequireToken};
+use atm_types::{AccountId, Clock, Currency, IdSource, SystemClock, SystemIds};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -45,7 +46,7 @@ pub(crate) struct Bank {
 #[derive(Clone)]
 pub(crate) struct Client {
     ledger: LedgerServiceClient<InterceptedService<Channel, AttachToken>>,
-    echo: EchoServiceClient<Channel>,
+    echo: EchoServiceClient<InterceptedService<Channel, AttachToken>>,
 }
 
 impl Bank {
@@ -61,8 +62,12 @@ impl Bank {
             Arc::new(SystemClock),
             Arc::new(SystemIds),
             shutdown.clone(),
-            |routes| {
-                routes.add_service(EchoServiceServer::new(Echo));
+            {
+                let token_file = config.service_token_file.clone();
+                move |routes| {
+                    let token = BearerToken::load(&token_file).expect("the token was made");
+                    routes.add_service(EchoServiceServer::with_interceptor(Echo, RequireToken::new(token)));
+                }
             },
         ));
         while !atm_rpc::server::check_health(&url).await {
@@ -77,9 +82,10 @@ impl Bank {
     pub(crate) fn client(&self) -> Client {
         let channel = lazy_channel(&self.url, &ChannelConfig::default()).expect("a URL");
         let token = BearerToken::load(&self.config.service_token_file).expect("the token was made");
+        let token = AttachToken::new(token);
         Client {
-            ledger: LedgerServiceClient::with_interceptor(channel.clone(), AttachToken::new(token)),
-            echo: EchoServiceClient::new(channel),
+            ledger: LedgerServiceClient::with_interceptor(channel.clone(), token.clone()),
+            echo: EchoServiceClient::with_interceptor(channel, token),
         }
     }
 
@@ -126,9 +132,17 @@ pub(crate) fn payload() -> Vec<u8> {
 }
 
 fn request(turn: u64) -> wire::PostTransactionRequest {
-    let id = SystemIds.transaction_id().to_string();
+    let id = new_id();
     let debit = turn.wrapping_mul(31) % CUSTOMERS;
     transfer(id, customer(debit), customer((debit + 1 + turn % (CUSTOMERS - 1)) % CUSTOMERS), 1)
+}
+
+/// A UUIDv7 whose random part costs the client no call into the kernel.
+fn new_id() -> String {
+    let millis = u64::try_from(SystemClock.now().as_nanos() / 1_000_000).unwrap_or(0);
+    let mut random = [0; 10];
+    fastrand::Rng::new().fill(&mut random);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
 }
 
 fn customer(number: u64) -> String {
