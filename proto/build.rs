@@ -6,13 +6,14 @@ use std::{env, fs};
 
 use prost::Message;
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "atm/auth/v1/auth.proto",
     "atm/bench/v1/echo.proto",
     "atm/gateway/v1/admin.proto",
     "atm/gateway/v1/atm.proto",
     "atm/ledger/v1/ledger.proto",
     "atm/text/v1/text.proto",
+    "atm/type/v1/terminal.proto",
     "atm/type/v1/transaction.proto",
 ];
 

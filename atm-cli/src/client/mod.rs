@@ -96,6 +96,7 @@ impl Gateway {
             pin: pin.digits().to_owned(),
             attempt_id: attempt_id.to_string(),
             atm_id: self.atm_id.clone(),
+            boot: None,
         };
         // Hashing a PIN takes its time on purpose, and the bank does it for few at once.
         let policy = policy(self.patience.mul_f64(0.45).min(Duration::from_secs(5)));

@@ -90,6 +90,7 @@ fn receipt(id: TransactionId, answer: &Answer) -> Receipt {
         TransactionState::Declined => (Status::Declined, Some(judge::decline_reason(outcome))),
         TransactionState::Cancelled => (Status::Cancelled, Some("cancelled".to_owned())),
         TransactionState::Expired => (Status::Cancelled, Some("expired".to_owned())),
+        TransactionState::Suspect => (Status::Unknown, Some("suspect".to_owned())),
         TransactionState::Held | TransactionState::Unspecified => {
             (Status::Unknown, Some("unexpected_answer".to_owned()))
         }

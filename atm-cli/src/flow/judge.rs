@@ -90,7 +90,10 @@ pub(super) fn fenced(intent: &Intent, answer: &Answer) -> Option<Event> {
         }
         // This machine gave it up and paid nothing out, and yet money moved.
         (
-            state @ (TransactionState::Posted | TransactionState::Captured | TransactionState::CapturedLate),
+            state @ (TransactionState::Posted
+            | TransactionState::Captured
+            | TransactionState::CapturedLate
+            | TransactionState::Suspect),
             _,
         ) => Some(Event::Contradicted { reason: format!("bank_says_{}", crate::output::state_name(state)) }),
         (TransactionState::Held | TransactionState::Unspecified, _) => None,

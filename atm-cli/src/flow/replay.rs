@@ -57,6 +57,7 @@ fn receipt(intent: &Intent, known: &GetTransactionResponse, answer: &Answer) -> 
         TransactionState::Cancelled => (Status::Cancelled, Some("cancelled".to_owned())),
         TransactionState::Expired => (Status::Cancelled, Some("expired".to_owned())),
         // Whoever wrote its INTENT may have paid it out; this journal did not, so it does not either.
+        TransactionState::Suspect => (Status::Unknown, Some("suspect".to_owned())),
         TransactionState::Held | TransactionState::Unspecified => {
             (Status::Unknown, Some("held_elsewhere".to_owned()))
         }

@@ -194,5 +194,6 @@ pub(crate) fn state_name(state: TransactionState) -> &'static str {
         TransactionState::Cancelled => "cancelled",
         TransactionState::Expired => "expired",
         TransactionState::CapturedLate => "captured_late",
+        TransactionState::Suspect => "suspect",
     }
 }

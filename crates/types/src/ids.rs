@@ -124,9 +124,29 @@ impl AccountId {
         Self(Uuid::new_v5(&NAMESPACE, format!("account:{number}").as_bytes()))
     }
 
-    /// The account of the cash in this machine.
+    /// The account of the cash in this machine's cassettes.
     pub fn of_cash(atm_id: &str, currency: crate::Currency) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, format!("cash:{atm_id}:{currency}").as_bytes()))
+    }
+
+    /// The account of the notes in this machine's reject bin.
+    pub fn of_reject(atm_id: &str, currency: crate::Currency) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("reject:{atm_id}:{currency}").as_bytes()))
+    }
+
+    /// The account of the notes in this machine's retract bin.
+    pub fn of_retract(atm_id: &str, currency: crate::Currency) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("retract:{atm_id}:{currency}").as_bytes()))
+    }
+
+    /// The account of the notes that were paid in at this machine.
+    pub fn of_deposit_box(atm_id: &str, currency: crate::Currency) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("deposit-box:{atm_id}:{currency}").as_bytes()))
+    }
+
+    /// The account of the bank's vault, from which machines are loaded.
+    pub fn of_vault(currency: crate::Currency) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("vault:{currency}").as_bytes()))
     }
 
     /// The account that opening balances of this currency come from.
@@ -134,9 +154,9 @@ impl AccountId {
         Self(Uuid::new_v5(&NAMESPACE, format!("opening-balances:{currency}").as_bytes()))
     }
 
-    /// The account for money whose fate is not known yet.
-    pub fn of_suspense(currency: crate::Currency) -> Self {
-        Self(Uuid::new_v5(&NAMESPACE, format!("suspense:{currency}").as_bytes()))
+    /// The account for this machine's money whose fate is not known yet.
+    pub fn of_suspense(atm_id: &str, currency: crate::Currency) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("suspense:{atm_id}:{currency}").as_bytes()))
     }
 }
 

@@ -138,6 +138,7 @@ fn press(pin: &str) -> VerifyPinRequest {
         attempt_id: SystemIds.attempt_id().to_string(),
         atm_id: "ATM-0042".to_owned(),
         terminal_id: "a5".repeat(32),
+        boot: None,
     }
 }
 

@@ -123,6 +123,7 @@ async fn row_25_no_secret_is_in_any_log() {
         pin: pin.to_owned(),
         attempt_id: SystemIds.attempt_id().to_string(),
         atm_id: "ATM-1".to_owned(),
+        boot: None,
     };
     let session = atm.log_in(with(log_in(CARD, PIN), &terminal)).await.unwrap().into_inner().session_token;
     assert!(atm.log_in(with(log_in(CARD, WRONG_PIN), &terminal)).await.is_err());

@@ -138,6 +138,7 @@ mod tests {
             attempt_id: "018f4e9a-5b2c-7def-8123-456789abcdef".to_owned(),
             atm_id: "ATM-1".to_owned(),
             terminal_id: "a5".repeat(32),
+            boot: None,
         }
     }
 

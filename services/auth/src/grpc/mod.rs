@@ -155,4 +155,18 @@ impl AuthService for Handlers {
         let (relevant, receiver) = self.auth.watch_revocations().await.map_err(self.refuse())?;
         Ok(Response::new(watch::stream(relevant, receiver, self.heartbeat)))
     }
+
+    async fn sign_on_terminal(
+        &self,
+        _: Request<atm_proto::auth::SignOnTerminalRequest>,
+    ) -> Result<Response<atm_proto::auth::SignOnTerminalResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn get_terminal(
+        &self,
+        _: Request<atm_proto::auth::GetTerminalRequest>,
+    ) -> Result<Response<atm_proto::auth::GetTerminalResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
 }

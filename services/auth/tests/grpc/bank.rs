@@ -270,6 +270,7 @@ pub(crate) fn press(card: &str, pin: &str) -> VerifyPinRequest {
         attempt_id: SystemIds.attempt_id().to_string(),
         atm_id: "ATM-0042".to_owned(),
         terminal_id: "a5".repeat(32),
+        boot: None,
     }
 }
 

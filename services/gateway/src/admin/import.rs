@@ -117,7 +117,15 @@ fn opened(opening: &Opening, open: Option<Answer>, settle: Option<Answer>, befor
     match open {
         Some(Answer::OpenAccount(_)) => {}
         Some(Answer::Error(error)) => return Err(refused(&error, Asked::Opening)),
-        Some(Answer::Post(_) | Answer::Hold(_) | Answer::Capture(_) | Answer::Cancel(_)) | None => {
+        Some(
+            Answer::Post(_)
+            | Answer::Hold(_)
+            | Answer::Capture(_)
+            | Answer::Cancel(_)
+            | Answer::Suspend(_)
+            | Answer::Resolve(_),
+        )
+        | None => {
             return Err(Failure::missing("ledger", "result of its own kind"));
         }
     }
@@ -127,7 +135,14 @@ fn opened(opening: &Opening, open: Option<Answer>, settle: Option<Answer>, befor
         Some(Answer::Error(error)) => {
             return Err(settlement_failure(refused(&error, Asked::Transaction)));
         }
-        Some(Answer::OpenAccount(_) | Answer::Hold(_) | Answer::Capture(_)) | None => {
+        Some(
+            Answer::OpenAccount(_)
+            | Answer::Hold(_)
+            | Answer::Capture(_)
+            | Answer::Suspend(_)
+            | Answer::Resolve(_),
+        )
+        | None => {
             return Err(Failure::missing("ledger", "result of its own kind"));
         }
     };

@@ -117,7 +117,8 @@ impl Opening {
             | TransactionState::Held
             | TransactionState::Captured
             | TransactionState::Expired
-            | TransactionState::CapturedLate => Err(Failure::missing("ledger", "state of a posting")),
+            | TransactionState::CapturedLate
+            | TransactionState::Suspect => Err(Failure::missing("ledger", "state of a posting")),
         }
     }
 }

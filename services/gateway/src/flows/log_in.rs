@@ -33,6 +33,7 @@ pub async fn log_in(
         attempt_id: attempt_id.to_string(),
         atm_id: atm_id.to_string(),
         terminal_id: terminal.id.to_string(),
+        boot: request.boot,
     };
     let answer = gateway.auth.verify_pin(terminal.deadline, asked).await?;
     let session = answer.session.ok_or_else(|| Failure::missing("auth", "session"))?;

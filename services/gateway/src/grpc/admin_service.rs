@@ -102,4 +102,46 @@ impl AdminService for Admin {
         };
         self.answer(result.await)
     }
+
+    async fn move_cash(
+        &self,
+        _: Request<atm_proto::gateway::MoveCashRequest>,
+    ) -> Result<Response<atm_proto::gateway::MoveCashResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn get_cash_position(
+        &self,
+        _: Request<atm_proto::gateway::GetCashPositionRequest>,
+    ) -> Result<Response<atm_proto::gateway::GetCashPositionResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_cash_entries(
+        &self,
+        _: Request<atm_proto::gateway::ListCashEntriesRequest>,
+    ) -> Result<Response<atm_proto::gateway::ListCashEntriesResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn list_suspects(
+        &self,
+        _: Request<atm_proto::gateway::ListSuspectsRequest>,
+    ) -> Result<Response<atm_proto::gateway::ListSuspectsResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn inspect_transaction(
+        &self,
+        _: Request<atm_proto::gateway::InspectTransactionRequest>,
+    ) -> Result<Response<atm_proto::gateway::InspectTransactionResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn resolve_suspect(
+        &self,
+        _: Request<atm_proto::gateway::ResolveSuspectRequest>,
+    ) -> Result<Response<atm_proto::gateway::ResolveSuspectResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
 }

@@ -147,4 +147,25 @@ impl AtmService for Atm {
     ) -> Result<Response<proto::ChangePinResponse>, Status> {
         for_customer!(self, request, flows::change_pin::change_pin)
     }
+
+    async fn sign_on(
+        &self,
+        _: Request<atm_proto::gateway::SignOnRequest>,
+    ) -> Result<Response<atm_proto::gateway::SignOnResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn suspend_withdrawal(
+        &self,
+        _: Request<atm_proto::gateway::SuspendWithdrawalRequest>,
+    ) -> Result<Response<atm_proto::gateway::SuspendWithdrawalResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn record_cash_movement(
+        &self,
+        _: Request<atm_proto::gateway::RecordCashMovementRequest>,
+    ) -> Result<Response<atm_proto::gateway::RecordCashMovementResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
 }

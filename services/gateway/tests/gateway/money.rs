@@ -132,7 +132,7 @@ async fn the_banks_own_accounts_cannot_be_paid_and_look_like_unknown_ones() {
     let mut answers = Vec::new();
     for (to, kind) in [
         (AccountId::of_cash("ATM-1", Currency::BDT), Some(AccountKind::Cash)),
-        (AccountId::of_suspense(Currency::BDT), Some(AccountKind::Suspense)),
+        (AccountId::of_suspense("ATM-1", Currency::BDT), Some(AccountKind::Suspense)),
         (AccountId::of_opening_balances(Currency::BDT), Some(AccountKind::OpeningBalance)),
         (AccountId::of_number("nobody"), None),
     ] {

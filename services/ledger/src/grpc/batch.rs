@@ -81,6 +81,7 @@ fn read(command: wire::BatchCommand, api: &Api) -> Result<(Kind, Command), Malfo
             (Kind::Capture(presented), command)
         }
         Asked::Cancel(request) => (Kind::Cancel, convert::cancel(&request)?),
+        Asked::Suspend(_) | Asked::Resolve(_) => return Err(Malformed::new("command", "is not built yet")),
     })
 }
 

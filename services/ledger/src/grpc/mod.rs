@@ -161,6 +161,20 @@ impl LedgerService for Api {
     async fn verify_ledger(&self, _: Request<wire::VerifyLedgerRequest>) -> Answer<Self::VerifyLedgerStream> {
         Ok(audit::verify(self))
     }
+
+    async fn suspend_transaction(
+        &self,
+        _: Request<wire::SuspendTransactionRequest>,
+    ) -> Result<Response<wire::SuspendTransactionResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
+
+    async fn resolve_transaction(
+        &self,
+        _: Request<wire::ResolveTransactionRequest>,
+    ) -> Result<Response<wire::ResolveTransactionResponse>, Status> {
+        Err(Status::unimplemented("not built yet"))
+    }
 }
 
 #[cfg(test)]

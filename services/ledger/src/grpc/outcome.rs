@@ -42,6 +42,7 @@ pub(super) fn outcome(step: &Step, authorizer: &Authorizer) -> wire::Outcome {
         commit_time: Some(convert::timestamp(step.commit_time)),
         expire_time: expire_time.map(convert::timestamp),
         authorization,
+        resolution: None,
     }
 }
 

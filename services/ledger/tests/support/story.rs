@@ -191,7 +191,10 @@ impl Teller {
                 end.outcome.amount.expect("a posting has an amount").minor_units
             }
             TransactionState::Declined | TransactionState::Cancelled => 0,
-            TransactionState::Unspecified | TransactionState::Held | TransactionState::Expired => {
+            TransactionState::Unspecified
+            | TransactionState::Held
+            | TransactionState::Expired
+            | TransactionState::Suspect => {
                 panic!("{id} did not end: {end:?}")
             }
         };

@@ -170,6 +170,7 @@ impl Machine {
             pin: pin.to_owned(),
             attempt_id: SystemIds.attempt_id().to_string(),
             atm_id: self.atm_id.clone().unwrap(),
+            boot: None,
         }
     }
 
