@@ -2,8 +2,8 @@
 //!
 //! The order is what makes it safe:
 //! 1. hold the card, so that two guesses at it never run side by side;
-//! 2. look the attempt up: what was answered before is answered again, a locked card or another terminal's
-//!    machine is refused; none of this costs a hash or a count;
+//! 2. look the attempt up: another terminal's machine, or a start of it whose place was taken, is refused, what
+//!    was answered before is answered again, and a locked card is refused; none of this costs a hash or a count;
 //! 3. get a permit to hash, or be refused at once;
 //! 4. hash, then commit outcome and count in one transaction, then answer. From here on the caller cannot
 //!    stop it any more, and it learns nothing before the count is durable.
@@ -17,8 +17,8 @@ use atm_types::{AttemptId, IdSource, TerminalId, Timestamp};
 use crate::auth::Auth;
 use crate::card_locks::Crowded;
 use crate::domain::{
-    AtmId, Attempt, CardId, CardNumber, NumberKey, Outcome, Pin, PinHash, Session, SessionId, Tag, Verdict,
-    replay,
+    AtmId, Attempt, Boot, CardId, CardNumber, NumberKey, Outcome, Pin, PinHash, Session, SessionId, Tag,
+    Terminal, Verdict, may_serve, replay,
 };
 use crate::failure::Failure;
 use crate::hashing::Permit;
@@ -32,6 +32,8 @@ pub(crate) struct Press {
     pub(crate) atm_id: AtmId,
     pub(crate) terminal_id: TerminalId,
     pub(crate) attempt_id: AttemptId,
+    /// The start that the machine signed on with, if it says so.
+    pub(crate) boot: Option<Boot>,
 }
 
 /// An open session with its token.
@@ -63,6 +65,7 @@ enum Looked {
 enum Refused {
     CardLocked,
     TerminalMismatch,
+    StaleBoot,
     TooManyMachines,
 }
 
@@ -130,9 +133,9 @@ impl Auth {
     async fn look_up(&self, attempt: &Try) -> Result<Looked, Failure> {
         let (key, tag, now) = (attempt.key, attempt.tag, self.clock.now());
         let (atm_id, terminal_id) = (attempt.press.atm_id.clone(), attempt.press.terminal_id);
-        let (attempt_id, most) = (attempt.press.attempt_id, self.limits.machines);
+        let (attempt_id, boot, most) = (attempt.press.attempt_id, attempt.press.boot, self.limits.machines);
         let looked = self.store.transaction(move |rows| {
-            if let Err(refused) = check_terminal(rows, &atm_id, terminal_id, most)? {
+            if let Err(refused) = check_terminal(rows, &atm_id, (terminal_id, boot), most)? {
                 return Ok(Looked::Refused(refused));
             }
             if let Some(outcome) = replay(&rows.attempts(&key, &atm_id, attempt_id)?, tag, now) {
@@ -228,7 +231,7 @@ impl Settling {
                                 let place = (self.press.atm_id.clone(), self.press.terminal_id);
                                 let session =
                                     card.open_session(self.session_id, place, self.now, self.lifetime);
-                                rows.put_session(session.session_id, session.expire_time)?;
+                                rows.put_session(&session)?;
                                 Outcome::Opened(session)
                             }
                         }
@@ -250,29 +253,36 @@ impl Settling {
     }
 
     /// Trust on first use: the first terminal at which a right PIN is entered under a machine's name owns that
-    /// name. A wrong PIN binds nothing, or a stranger could take the names of machines that are yet to be
-    /// installed, and fill the table.
+    /// name, and the start that it names is recorded with it. A wrong PIN binds nothing, or a stranger could take
+    /// the names of machines that are yet to be installed, and fill the table.
     fn bind_terminal(&self, rows: &mut dyn Rows) -> Result<Result<(), Refused>, StorageError> {
-        let (atm_id, terminal_id) = (&self.press.atm_id, self.press.terminal_id);
-        let checked = check_terminal(rows, atm_id, terminal_id, self.machines)?;
-        if checked.is_ok() && rows.terminal(atm_id)?.is_none() {
-            rows.put_terminal(atm_id, terminal_id)?;
+        let (atm_id, terminal_id, boot) = (&self.press.atm_id, self.press.terminal_id, self.press.boot);
+        let bound = match check_terminal(rows, atm_id, (terminal_id, boot), self.machines)? {
+            Ok(bound) => bound,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let recorded = bound.and_then(|terminal| terminal.boot);
+        let terminal = Terminal { terminal_id, boot: recorded.or(boot.map(|boot| boot.mark())) };
+        if bound != Some(terminal) {
+            rows.put_terminal(atm_id, &terminal)?;
         }
-        Ok(checked)
+        Ok(Ok(()))
     }
 }
 
-/// Whether this terminal may speak for this machine, or could be bound to its name.
+/// Whether this terminal may speak for this machine in this start, or could be bound to its name. What the name
+/// is bound to, if it may.
 fn check_terminal(
     rows: &mut dyn Rows,
     atm_id: &AtmId,
-    terminal_id: TerminalId,
+    (terminal_id, boot): (TerminalId, Option<Boot>),
     most: usize,
-) -> Result<Result<(), Refused>, StorageError> {
+) -> Result<Result<Option<Terminal>, Refused>, StorageError> {
     Ok(match rows.terminal(atm_id)? {
-        Some(owner) if owner == terminal_id => Ok(()),
-        Some(_) => Err(Refused::TerminalMismatch),
-        None if rows.terminal_count()? < most => Ok(()),
+        Some(owner) if owner.terminal_id != terminal_id => Err(Refused::TerminalMismatch),
+        Some(owner) if !may_serve(owner.boot, boot.as_ref()) => Err(Refused::StaleBoot),
+        Some(owner) => Ok(Some(owner)),
+        None if rows.terminal_count()? < most => Ok(None),
         None => Err(Refused::TooManyMachines),
     })
 }
@@ -282,6 +292,7 @@ impl From<Refused> for Failure {
         match refused {
             Refused::CardLocked => Self::CardLocked,
             Refused::TerminalMismatch => Self::TerminalMismatch,
+            Refused::StaleBoot => Self::StaleBoot,
             Refused::TooManyMachines => Self::TooManyMachines,
         }
     }

@@ -1,5 +1,5 @@
 //! What all use cases share. Each of them has a file of its own: [`crate::attempts`], [`crate::cards`],
-//! [`crate::revocations`].
+//! [`crate::revocations`], [`crate::terminals`].
 
 use std::sync::Arc;
 use std::time::Duration;

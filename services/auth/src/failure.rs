@@ -21,6 +21,9 @@ pub(crate) enum Failure {
     /// The machine's name belongs to another terminal; not counted.
     #[error("the machine belongs to another terminal")]
     TerminalMismatch,
+    /// Another start of the machine, or of a copy of it, took this one's place; not counted.
+    #[error("another start of the machine took this one's place")]
+    StaleBoot,
     /// There is no room for another machine's name; not counted.
     #[error("no more machines can be added")]
     TooManyMachines,

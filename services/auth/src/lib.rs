@@ -1,6 +1,6 @@
 //! The auth service: cards, PINs, lockout and sessions.
 //!
-//! [`run`] is the whole service. A request goes `grpc` → a use case (`attempts`, `cards`, `revocations`) →
+//! [`run`] is the whole service. A request goes `grpc` → a use case (`attempts`, `cards`, `revocations`, `terminals`) →
 //! `domain` for the rules and [`storage`] for what is kept; PINs are hashed in [`hashing`] and nowhere else.
 //! What one must know before changing anything: an outcome is committed before it is answered, a card number
 //! is stored nowhere, and a stranger cannot tell an unknown card from a wrong PIN.
@@ -19,6 +19,7 @@ mod revocations;
 mod service;
 pub mod session;
 pub mod storage;
+mod terminals;
 
 use std::sync::Arc;
 

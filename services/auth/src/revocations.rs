@@ -55,7 +55,7 @@ impl Auth {
         &self,
     ) -> Result<(Vec<Revocation>, broadcast::Receiver<Revocation>), Failure> {
         let receiver = self.news.subscribe();
-        let now = before(self.clock.now(), CLOCK_DIFFERENCE);
+        let now = unheard_before(self.clock.now());
         let relevant = self.store.transaction(move |rows| rows.revocations(now)).await?;
         Ok((relevant, receiver))
     }
@@ -73,6 +73,11 @@ impl Auth {
         }
         Ok(())
     }
+}
+
+/// Sessions that ended before this are over for every gateway, whatever its clock says.
+pub(crate) fn unheard_before(now: Timestamp) -> Timestamp {
+    before(now, CLOCK_DIFFERENCE)
 }
 
 fn before(now: Timestamp, duration: Duration) -> Timestamp {

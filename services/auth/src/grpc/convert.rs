@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::attempts::Press;
 use crate::cards::{IssueResult, Wanted};
-use crate::domain::{AtmId, CardId, CardNumber, Pin, Revocation, RevocationTarget, Session};
+use crate::domain::{AtmId, Boot, BootError, CardId, CardNumber, Pin, Revocation, RevocationTarget, Session};
 
 /// The most cards in one request.
 const MOST_CARDS: usize = 1000;
@@ -21,7 +21,10 @@ pub(super) fn log_in(request: proto::VerifyPinRequest) -> Result<(CardNumber, Pi
     Ok((
         number.map_err(refused("card_number"))?,
         pin.map_err(refused("pin"))?,
-        press(&request.attempt_id, &request.atm_id, &request.terminal_id)?,
+        Press {
+            boot: request.boot.as_ref().map(boot).transpose()?,
+            ..press(&request.attempt_id, &request.atm_id, &request.terminal_id)?
+        },
     ))
 }
 
@@ -37,13 +40,39 @@ pub(super) fn change(request: proto::ChangePinRequest) -> Result<(CardId, (Pin, 
 
 fn press(attempt_id: &str, atm_id: &str, terminal_id: &str) -> Result<Press, Status> {
     let attempt_id = id("attempt_id", attempt_id)?;
+    let (atm_id, terminal_id) = place(atm_id, terminal_id)?;
+    Ok(Press { attempt_id, atm_id, terminal_id, boot: None })
+}
+
+/// A machine's name and the terminal that uses it.
+pub(super) fn place(atm_id: &str, terminal_id: &str) -> Result<(AtmId, TerminalId), Status> {
     let atm_id = atm_id.parse::<AtmId>().map_err(refused("atm_id"))?;
     let terminal_id = terminal_id.parse().and_then(|id| match id {
         // Nobody's hash: it stands for the holder of a service token, who has no PIN pad.
         TerminalId::SERVICE => Err(IdError::NotHex),
         id => Ok(id),
     });
-    Ok(Press { attempt_id, atm_id, terminal_id: terminal_id.map_err(refused("terminal_id"))? })
+    Ok((atm_id, terminal_id.map_err(refused("terminal_id"))?))
+}
+
+/// A sign-on.
+pub(super) fn sign_on(request: &proto::SignOnTerminalRequest) -> Result<(AtmId, TerminalId, Boot), Status> {
+    let (atm_id, terminal_id) = place(&request.atm_id, &request.terminal_id)?;
+    let asked = request.boot.as_ref().ok_or_else(|| invalid_argument("boot", "is required"))?;
+    Ok((atm_id, terminal_id, boot(asked)?))
+}
+
+fn boot(boot: &atm_proto::types::Boot) -> Result<Boot, Status> {
+    let boot_id = id("boot.boot_id", &boot.boot_id)?;
+    let previous = Some(&boot.previous_boot_id).filter(|text| !text.is_empty());
+    let previous = previous.map(|text| id("boot.previous_boot_id", text)).transpose()?;
+    Boot::new(boot.epoch, boot_id, previous).map_err(|error| {
+        let field = match error {
+            BootError::Epoch => "boot.epoch",
+            BootError::Previous | BootError::OwnPredecessor => "boot.previous_boot_id",
+        };
+        refused(field)(error)
+    })
 }
 
 /// The cards to issue: all of them are read before any is issued.
@@ -159,6 +188,53 @@ mod tests {
             let mut spoilt = request();
             spoil(&mut spoilt);
             let status = log_in(spoilt).err().unwrap();
+            assert_eq!(violated_field(&status).as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_boot_at_fault_is_named() {
+        use atm_proto::types::Boot as WireBoot;
+        let (one, two) = ("018f4e9a-5b2c-7def-8123-456789abcdef", "018f4e9a-5b2c-7def-8123-456789abcdee");
+        let wire = |epoch, boot_id: &str, previous: &str| WireBoot {
+            epoch,
+            boot_id: boot_id.to_owned(),
+            previous_boot_id: previous.to_owned(),
+        };
+        let asked = |boot| proto::SignOnTerminalRequest {
+            terminal_id: "a5".repeat(32),
+            atm_id: "ATM-1".to_owned(),
+            boot,
+        };
+        assert!(sign_on(&asked(Some(wire(1, one, "")))).is_ok());
+        assert!(sign_on(&asked(Some(wire(2, one, two)))).is_ok());
+        for (boot, field) in [
+            (None, "boot"),
+            (Some(wire(0, one, "")), "boot.epoch"),
+            (Some(wire(u64::MAX, one, two)), "boot.epoch"),
+            (Some(wire(1, "", "")), "boot.boot_id"),
+            (Some(wire(1, &one.to_uppercase(), "")), "boot.boot_id"),
+            (Some(wire(2, one, "")), "boot.previous_boot_id"),
+            (Some(wire(2, one, "x")), "boot.previous_boot_id"),
+            (Some(wire(2, one, one)), "boot.previous_boot_id"),
+            (Some(wire(1, one, two)), "boot.previous_boot_id"),
+        ] {
+            let status = sign_on(&asked(boot.clone())).err().unwrap();
+            assert_eq!(violated_field(&status).as_deref(), Some(field), "{boot:?}");
+            if boot.is_some() {
+                let status = log_in(proto::VerifyPinRequest { boot, ..request() }).err().unwrap();
+                assert_eq!(violated_field(&status).as_deref(), Some(field));
+            }
+        }
+        for (terminal_id, atm_id, field) in
+            [("", "ATM-1", "terminal_id"), (&*"a5".repeat(32), "a b", "atm_id")]
+        {
+            let request = proto::SignOnTerminalRequest {
+                terminal_id: terminal_id.to_owned(),
+                atm_id: atm_id.to_owned(),
+                boot: Some(wire(1, one, "")),
+            };
+            let status = sign_on(&request).err().unwrap();
             assert_eq!(violated_field(&status).as_deref(), Some(field));
         }
     }

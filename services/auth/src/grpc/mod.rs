@@ -11,8 +11,9 @@ use std::time::Duration;
 use atm_proto::auth::auth_service_server::{AuthService, AuthServiceServer};
 use atm_proto::auth::{
     BlockCardRequest, BlockCardResponse, ChangePinRequest, ChangePinResponse, CloseSessionRequest,
-    CloseSessionResponse, GetSessionKeysRequest, GetSessionKeysResponse, IssueCardsRequest,
-    IssueCardsResponse, UnblockCardRequest, UnblockCardResponse, VerifyPinRequest, VerifyPinResponse,
+    CloseSessionResponse, GetSessionKeysRequest, GetSessionKeysResponse, GetTerminalRequest,
+    GetTerminalResponse, IssueCardsRequest, IssueCardsResponse, SignOnTerminalRequest,
+    SignOnTerminalResponse, UnblockCardRequest, UnblockCardResponse, VerifyPinRequest, VerifyPinResponse,
     WatchRevocationsRequest,
 };
 use atm_rpc::admission::{self, AdmissionConfig, Priority};
@@ -22,6 +23,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 use crate::auth::Auth;
+use crate::terminals::Binding;
 use size::BySize;
 
 /// The service's full name, for health.
@@ -40,7 +42,10 @@ pub(crate) fn admission() -> AdmissionConfig {
         reserved_for_critical: 128,
         reserved_for_normal: 256,
         classify: |path| match path.strip_prefix("/atm.auth.v1.AuthService/") {
-            Some("CloseSession" | "BlockCard" | "WatchRevocations" | "GetSessionKeys") => Priority::Critical,
+            // Without an answer to GetTerminal a gateway cannot let a machine suspend what may be out.
+            Some("CloseSession" | "BlockCard" | "WatchRevocations" | "GetSessionKeys" | "GetTerminal") => {
+                Priority::Critical
+            }
             Some("IssueCards" | "UnblockCard") => Priority::Low,
             Some(_) | None => admission::classify(path),
         },
@@ -90,6 +95,25 @@ impl AuthService for Handlers {
             session: Some(convert::session(&signed.session)),
             session_token: signed.token,
         }))
+    }
+
+    async fn sign_on_terminal(
+        &self,
+        request: Request<SignOnTerminalRequest>,
+    ) -> Result<Response<SignOnTerminalResponse>, Status> {
+        let (atm_id, terminal_id, boot) = convert::sign_on(request.get_ref())?;
+        let binding = self.auth.sign_on(atm_id, terminal_id, boot).await.map_err(self.refuse())?;
+        Ok(Response::new(SignOnTerminalResponse { bound: binding == Binding::Bound }))
+    }
+
+    async fn get_terminal(
+        &self,
+        request: Request<GetTerminalRequest>,
+    ) -> Result<Response<GetTerminalResponse>, Status> {
+        let asked = request.get_ref();
+        let (atm_id, terminal_id) = convert::place(&asked.atm_id, &asked.terminal_id)?;
+        let binding = self.auth.binding(atm_id, terminal_id).await.map_err(self.refuse())?;
+        Ok(Response::new(GetTerminalResponse { bound: binding == Binding::Bound }))
     }
 
     async fn close_session(
@@ -154,19 +178,5 @@ impl AuthService for Handlers {
     ) -> Result<Response<watch::Revocations>, Status> {
         let (relevant, receiver) = self.auth.watch_revocations().await.map_err(self.refuse())?;
         Ok(Response::new(watch::stream(relevant, receiver, self.heartbeat)))
-    }
-
-    async fn sign_on_terminal(
-        &self,
-        _: Request<atm_proto::auth::SignOnTerminalRequest>,
-    ) -> Result<Response<atm_proto::auth::SignOnTerminalResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn get_terminal(
-        &self,
-        _: Request<atm_proto::auth::GetTerminalRequest>,
-    ) -> Result<Response<atm_proto::auth::GetTerminalResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
     }
 }

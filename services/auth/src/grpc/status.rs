@@ -32,6 +32,11 @@ pub(super) fn of(ids: &dyn IdSource, failure: Failure) -> Status {
         Failure::TerminalMismatch => {
             reason(Code::PermissionDenied, "the atm_id belongs to another terminal", "TERMINAL_MISMATCH")
         }
+        Failure::StaleBoot => reason(
+            Code::FailedPrecondition,
+            "another start of this machine took this one's place",
+            "STALE_BOOT",
+        ),
         Failure::NoSuchCard => reason(Code::NotFound, "there is no such card", "CARD_NOT_FOUND"),
         Failure::Busy { retry_after } => {
             resource_exhausted("too many PINs are being verified; nothing was counted", retry_after)
@@ -73,6 +78,7 @@ mod tests {
             (Failure::CardLocked, Code::FailedPrecondition, Some("CARD_LOCKED")),
             (Failure::CardBlocked, Code::FailedPrecondition, Some("CARD_BLOCKED")),
             (Failure::TerminalMismatch, Code::PermissionDenied, Some("TERMINAL_MISMATCH")),
+            (Failure::StaleBoot, Code::FailedPrecondition, Some("STALE_BOOT")),
             (Failure::NoSuchCard, Code::NotFound, Some("CARD_NOT_FOUND")),
             (Failure::Hashing(HashingError::Panicked), Code::Internal, Some("INTERNAL")),
             (Failure::Sign(SignError), Code::Internal, Some("INTERNAL")),

@@ -6,7 +6,8 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::domain::{
-    CardToIssue, HashCost, Issued, LastFour, Outcome, PinHash, RevocationTarget, Session, Tag, issue,
+    BootId, BootMark, CardToIssue, HashCost, Issued, LastFour, Outcome, PinHash, RevocationTarget, Session,
+    Tag, issue,
 };
 
 /// Runs one promise on every backend.
@@ -44,7 +45,8 @@ promises!(
     attempts_are_told_apart_by_machine_card_id_and_tag,
     every_outcome_survives_storage,
     only_opened_attempts_of_the_card_are_forgotten,
-    a_machines_name_belongs_to_one_terminal,
+    a_machines_name_belongs_to_one_terminal_in_one_start,
+    sessions_are_found_by_the_machine_that_they_were_opened_at,
     revocations_are_listed_while_they_matter_oldest_first,
     what_is_over_is_erased_and_nothing_else,
     forgetting_numbers_leaves_cards,
@@ -247,15 +249,42 @@ mod promise {
         assert_eq!(attempts(&store, kept).await.len(), 1);
     }
 
-    pub(super) async fn a_machines_name_belongs_to_one_terminal(store: Store) {
+    pub(super) async fn a_machines_name_belongs_to_one_terminal_in_one_start(store: Store) {
         let (one, two): (AtmId, AtmId) = ("ATM-1".parse().unwrap(), "ATM-2".parse().unwrap());
+        let bare = Terminal { terminal_id: TerminalId::from_bytes([5; 32]), boot: None };
+        let boot = BootMark { epoch: u64::try_from(i64::MAX).unwrap(), boot_id: BootId::from_bytes([7; 16]) };
+        let started = Terminal { boot: Some(boot), ..bare };
+        let name = one.clone();
         let found = store
             .transaction(move |rows| {
-                rows.put_terminal(&one, TerminalId::from_bytes([5; 32]))?;
+                rows.put_terminal(&one, &bare)?;
                 Ok((rows.terminal(&one)?, rows.terminal(&two)?, rows.terminal_count()?))
             })
             .await;
-        assert_eq!(found.unwrap(), (Some(TerminalId::from_bytes([5; 32])), None, 1));
+        assert_eq!(found.unwrap(), (Some(bare), None, 1));
+        let found = store
+            .transaction(move |rows| {
+                rows.put_terminal(&name, &started)?;
+                Ok((rows.terminal(&name)?, rows.terminal_count()?))
+            })
+            .await;
+        assert_eq!(found.unwrap(), (Some(started), 1));
+    }
+
+    pub(super) async fn sessions_are_found_by_the_machine_that_they_were_opened_at(store: Store) {
+        let found = store
+            .transaction(|rows| {
+                for (byte, machine, seconds) in [(1, "A", 30), (2, "A", 20), (3, "B", 30), (4, "A", 10)] {
+                    let atm_id = machine.parse().unwrap();
+                    rows.put_session(&Session { atm_id, expire_time: at(seconds), ..session(byte) })?;
+                }
+                let mut there = |name: &str| rows.sessions_at(&name.parse().unwrap(), at(10));
+                Ok((there("A")?, there("B")?, there("C")?))
+            })
+            .await;
+        let id = |byte| SessionId::from_bytes([byte; 16]);
+        let expected = (vec![(id(2), at(20)), (id(1), at(30))], vec![(id(3), at(30))], vec![]);
+        assert_eq!(found.unwrap(), expected);
     }
 
     pub(super) async fn revocations_are_listed_while_they_matter_oldest_first(store: Store) {
@@ -288,7 +317,7 @@ mod promise {
                     rows.put_attempt(&Attempt { time: at(seconds), ..attempt(tag, Outcome::Wrong) })?;
                 }
                 for (byte, seconds) in [(1, 49), (2, 50)] {
-                    rows.put_session(id(byte), at(seconds))?;
+                    rows.put_session(&Session { expire_time: at(seconds), ..session(byte) })?;
                     rows.put_revocation(&Revocation {
                         target: RevocationTarget::Session(id(byte)),
                         revoke_time: at(1),

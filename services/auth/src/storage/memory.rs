@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atm_types::{AttemptId, TerminalId, Timestamp};
+use atm_types::{AttemptId, Timestamp};
 
 use super::{Backend, Expiry, Meta, Rows, StorageError, Work};
 use crate::domain::{
-    AtmId, Attempt, Card, CardId, NumberKey, Outcome, Revocation, RevocationTarget, SessionId, WrongPins,
+    AtmId, Attempt, Card, CardId, NumberKey, Outcome, Revocation, RevocationTarget, Session, SessionId,
+    Terminal, WrongPins,
 };
 
 /// How a commit goes wrong. In both cases the caller cannot know which.
@@ -80,8 +81,8 @@ struct MemoryRows {
     unknown: BTreeMap<NumberKey, (u64, WrongPins)>,
     touched: u64,
     attempts: BTreeMap<AttemptKey, Attempt>,
-    terminals: BTreeMap<AtmId, TerminalId>,
-    sessions: BTreeMap<SessionId, Timestamp>,
+    terminals: BTreeMap<AtmId, Terminal>,
+    sessions: BTreeMap<SessionId, (AtmId, Timestamp)>,
     revocations: BTreeMap<RevocationTarget, Revocation>,
 }
 
@@ -175,13 +176,13 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
-    fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<TerminalId>, StorageError> {
+    fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<Terminal>, StorageError> {
         Ok(self.terminals.get(atm_id).copied())
     }
 
-    fn put_terminal(&mut self, atm_id: &AtmId, terminal_id: TerminalId) -> Result<(), StorageError> {
+    fn put_terminal(&mut self, atm_id: &AtmId, terminal: &Terminal) -> Result<(), StorageError> {
         self.written = true;
-        self.terminals.insert(atm_id.clone(), terminal_id);
+        self.terminals.insert(atm_id.clone(), *terminal);
         Ok(())
     }
 
@@ -190,12 +191,23 @@ impl Rows for MemoryRows {
     }
 
     fn session_expiry(&mut self, id: SessionId) -> Result<Option<Timestamp>, StorageError> {
-        Ok(self.sessions.get(&id).copied())
+        Ok(self.sessions.get(&id).map(|(_, expire_time)| *expire_time))
     }
 
-    fn put_session(&mut self, id: SessionId, expire_time: Timestamp) -> Result<(), StorageError> {
+    fn sessions_at(
+        &mut self,
+        atm_id: &AtmId,
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, Timestamp)>, StorageError> {
+        let there = self.sessions.iter().filter(|(_, (place, end))| place == atm_id && *end > now);
+        let mut found: Vec<_> = there.map(|(id, (_, end))| (*id, *end)).collect();
+        found.sort_by_key(|(id, end)| (*end, *id));
+        Ok(found)
+    }
+
+    fn put_session(&mut self, session: &Session) -> Result<(), StorageError> {
         self.written = true;
-        self.sessions.insert(id, expire_time);
+        self.sessions.insert(session.session_id, (session.atm_id.clone(), session.expire_time));
         Ok(())
     }
 
@@ -216,7 +228,7 @@ impl Rows for MemoryRows {
         let count = |rows: &Self| rows.attempts.len() + rows.sessions.len() + rows.revocations.len();
         let before = count(self);
         self.attempts.retain(|_, it| it.time > expiry.attempts_until && it.time < expiry.attempts_from);
-        self.sessions.retain(|_, expire_time| *expire_time >= expiry.sessions_before);
+        self.sessions.retain(|_, (_, expire_time)| *expire_time >= expiry.sessions_before);
         self.revocations.retain(|_, it| it.relevant_until >= expiry.sessions_before);
         let erased = before - count(self);
         self.written |= erased > 0;

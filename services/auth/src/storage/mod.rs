@@ -14,14 +14,16 @@ mod sqlite_rows;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use atm_types::{AttemptId, TerminalId, Timestamp};
+use atm_types::{AttemptId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use memory::{CommitFault, MemoryStore};
 pub use sqlite::{OpenError, SqliteBackend, SqliteOptions};
 
-use crate::domain::{AtmId, Attempt, Card, CardId, NumberKey, Revocation, SessionId, WrongPins};
+use crate::domain::{
+    AtmId, Attempt, Card, CardId, NumberKey, Revocation, Session, SessionId, Terminal, WrongPins,
+};
 
 /// Why storage did not answer. Whatever it is, a stranger only learns that the service is not available.
 #[derive(Debug, thiserror::Error)]
@@ -101,16 +103,22 @@ pub trait Rows {
     fn forget_opened_attempts(&mut self, key: &NumberKey) -> Result<(), StorageError>;
 
     /// The terminal that a machine's name belongs to.
-    fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<TerminalId>, StorageError>;
-    /// Binds a machine's name to a terminal.
-    fn put_terminal(&mut self, atm_id: &AtmId, terminal_id: TerminalId) -> Result<(), StorageError>;
+    fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<Terminal>, StorageError>;
+    /// Binds a machine's name to a terminal, or notes another start of it.
+    fn put_terminal(&mut self, atm_id: &AtmId, terminal: &Terminal) -> Result<(), StorageError>;
     /// How many names are bound.
     fn terminal_count(&mut self) -> Result<usize, StorageError>;
 
     /// When a session ends by itself; `None` for one that this database did not open, or not lately.
     fn session_expiry(&mut self, id: SessionId) -> Result<Option<Timestamp>, StorageError>;
-    /// Remembers when a session ends by itself.
-    fn put_session(&mut self, id: SessionId, expire_time: Timestamp) -> Result<(), StorageError>;
+    /// The sessions that were opened at a machine and end after `now`, each with its end; the first to end first.
+    fn sessions_at(
+        &mut self,
+        atm_id: &AtmId,
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, Timestamp)>, StorageError>;
+    /// Remembers where a session was opened and when it ends by itself.
+    fn put_session(&mut self, session: &Session) -> Result<(), StorageError>;
 
     /// Stores a revocation in the place of any earlier one with the same target.
     fn put_revocation(&mut self, revocation: &Revocation) -> Result<(), StorageError>;

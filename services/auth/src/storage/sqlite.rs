@@ -22,7 +22,10 @@ const APPLICATION_ID: i32 = 0x4154_4d61;
 const BUSY: Duration = Duration::from_millis(250);
 
 /// The steps from an empty database to the present one; the `user_version` is how many have been made.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_cards_and_attempts.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001_cards_and_attempts.sql"),
+    include_str!("../../migrations/sqlite/0002_boots.sql"),
+];
 
 /// Why the database cannot be used. The texts are for the operator at the start, never for a caller.
 #[derive(Debug, thiserror::Error)]
@@ -228,9 +231,11 @@ fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
 mod tests {
     use std::io::{Seek, SeekFrom, Write};
 
+    use atm_types::{TerminalId, Timestamp};
     use tempfile::{TempDir, tempdir};
 
     use super::*;
+    use crate::domain::{SessionId, Terminal};
     use crate::storage::Meta;
 
     fn open(home: &TempDir) -> Result<SqliteBackend, OpenError> {
@@ -286,7 +291,7 @@ mod tests {
         let home = tempdir().unwrap();
         open(&home).unwrap().connection.pragma_update(None, "user_version", 99).unwrap();
         let refused = text(open(&home));
-        assert!(refused.contains("schema version 99") && refused.contains("up to 1"), "{refused}");
+        assert!(refused.contains("schema version 99") && refused.contains("up to 2"), "{refused}");
 
         let other = tempdir().unwrap();
         let foreign = Connection::open(other.path().join(FILE)).unwrap();
@@ -297,6 +302,31 @@ mod tests {
         let text_file = tempdir().unwrap();
         std::fs::write(text_file.path().join(FILE), "not a database at all, ".repeat(100)).unwrap();
         assert!(matches!(open(&text_file), Err(OpenError::NotOurs { .. })));
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_is_brought_up_and_keeps_its_machines_and_sessions() {
+        let home = tempdir().unwrap();
+        let old = Connection::open(home.path().join(FILE)).unwrap();
+        old.execute_batch(&format!(
+            "{}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; \
+             INSERT INTO terminals VALUES ('ATM-1', zeroblob(32)); \
+             INSERT INTO sessions VALUES (zeroblob(16), 77)",
+            MIGRATIONS[0]
+        ))
+        .unwrap();
+        drop(old);
+        let mut backend = open(&home).unwrap();
+        let (mut terminal, mut expiry) = (None, None);
+        backend
+            .transaction(&mut |rows| {
+                terminal = rows.terminal(&"ATM-1".parse().unwrap())?;
+                expiry = rows.session_expiry(SessionId::from_bytes([0; 16]))?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(terminal, Some(Terminal { terminal_id: TerminalId::from_bytes([0; 32]), boot: None }));
+        assert_eq!(expiry, Some(Timestamp::from_nanos(77)));
     }
 
     #[test]

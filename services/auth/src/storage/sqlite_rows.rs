@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::sqlite::statement_failed;
 use super::{Expiry, Meta, Rows, StorageError};
 use crate::domain::{
-    AtmId, Attempt, Card, CardId, HashCost, LastFour, NumberKey, Outcome, PinHash, Revocation,
-    RevocationTarget, Session, SessionId, Tag, WrongPins,
+    AtmId, Attempt, BootId, BootMark, Card, CardId, HashCost, LastFour, NumberKey, Outcome, PinHash,
+    Revocation, RevocationTarget, Session, SessionId, Tag, Terminal, WrongPins,
 };
 
 /// The rows of an open transaction.
@@ -204,15 +204,25 @@ impl Rows for SqliteRows<'_> {
         self.execute(sql, [&key.as_bytes()[..]]).map(drop)
     }
 
-    fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<TerminalId>, StorageError> {
-        let sql = "SELECT terminal_id FROM terminals WHERE atm_id = ?1";
-        let found = self.all(sql, [atm_id.as_str()], |row| column(row, 0).map(TerminalId::from_bytes))?;
+    fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<Terminal>, StorageError> {
+        let sql = "SELECT terminal_id, boot_epoch, boot_id FROM terminals WHERE atm_id = ?1";
+        let found = self.all(sql, [atm_id.as_str()], |row| {
+            Ok(Terminal { terminal_id: TerminalId::from_bytes(column(row, 0)?), boot: read_boot(row)? })
+        })?;
         Ok(found.into_iter().next())
     }
 
-    fn put_terminal(&mut self, atm_id: &AtmId, terminal_id: TerminalId) -> Result<(), StorageError> {
-        let sql = "INSERT OR REPLACE INTO terminals (atm_id, terminal_id) VALUES (?1, ?2)";
-        self.execute(sql, params![atm_id.as_str(), &terminal_id.as_bytes()[..]]).map(drop)
+    fn put_terminal(&mut self, atm_id: &AtmId, terminal: &Terminal) -> Result<(), StorageError> {
+        let sql = "INSERT OR REPLACE INTO terminals (atm_id, terminal_id, boot_epoch, boot_id) \
+                   VALUES (?1, ?2, ?3, ?4)";
+        let epoch = terminal.boot.map(|boot| i64::try_from(boot.epoch)).transpose();
+        let by = params![
+            atm_id.as_str(),
+            &terminal.terminal_id.as_bytes()[..],
+            epoch.map_err(|_| StorageError::Corrupt("boot epoch"))?,
+            terminal.boot.as_ref().map(|boot| &boot.boot_id.as_bytes()[..]),
+        ];
+        self.execute(sql, by).map(drop)
     }
 
     fn terminal_count(&mut self) -> Result<usize, StorageError> {
@@ -225,9 +235,22 @@ impl Rows for SqliteRows<'_> {
         Ok(found.map(Timestamp::from_nanos))
     }
 
-    fn put_session(&mut self, id: SessionId, expire_time: Timestamp) -> Result<(), StorageError> {
-        let sql = "INSERT OR REPLACE INTO sessions (session_id, expire_time) VALUES (?1, ?2)";
-        self.execute(sql, params![&id.as_bytes()[..], expire_time.as_nanos()]).map(drop)
+    fn sessions_at(
+        &mut self,
+        atm_id: &AtmId,
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, Timestamp)>, StorageError> {
+        let sql = "SELECT session_id, expire_time FROM sessions WHERE atm_id = ?1 AND expire_time > ?2 \
+                   ORDER BY expire_time, session_id";
+        self.all(sql, params![atm_id.as_str(), now.as_nanos()], |row| {
+            Ok((SessionId::from_bytes(column(row, 0)?), time(row, 1)?))
+        })
+    }
+
+    fn put_session(&mut self, session: &Session) -> Result<(), StorageError> {
+        let sql = "INSERT OR REPLACE INTO sessions (session_id, expire_time, atm_id) VALUES (?1, ?2, ?3)";
+        let id = &session.session_id.as_bytes()[..];
+        self.execute(sql, params![id, session.expire_time.as_nanos(), session.atm_id.as_str()]).map(drop)
     }
 
     fn put_revocation(&mut self, revocation: &Revocation) -> Result<(), StorageError> {
@@ -282,6 +305,16 @@ fn column<const N: usize>(row: &Row<'_>, index: usize) -> Result<[u8; N], Storag
 
 fn time(row: &Row<'_>, index: usize) -> Result<Timestamp, StorageError> {
     row.get(index).map(Timestamp::from_nanos).map_err(statement_failed)
+}
+
+fn read_boot(row: &Row<'_>) -> Result<Option<BootMark>, StorageError> {
+    let epoch: Option<i64> = row.get(1).map_err(statement_failed)?;
+    let boot_id: Option<[u8; 16]> = row.get(2).map_err(statement_failed)?;
+    match (epoch.map(u64::try_from), boot_id) {
+        (None, None) => Ok(None),
+        (Some(Ok(epoch)), Some(id)) => Ok(Some(BootMark { epoch, boot_id: BootId::from_bytes(id) })),
+        (None, Some(_)) | (Some(_), None) | (Some(Err(_)), Some(_)) => Err(StorageError::Corrupt("boot")),
+    }
 }
 
 fn read_card(row: &Row<'_>) -> Result<Card, StorageError> {

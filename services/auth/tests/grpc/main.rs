@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may stop where it is")]
 
 mod bank;
+mod boots;
 mod cards;
 mod guessing;
 mod log_in;

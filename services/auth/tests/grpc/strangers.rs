@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use atm_proto::auth::auth_service_client::AuthServiceClient;
 use atm_proto::auth::{
-    BlockCardRequest, ChangePinRequest, CloseSessionRequest, GetSessionKeysRequest, IssueCardsRequest,
-    UnblockCardRequest, VerifyPinRequest, WatchRevocationsRequest,
+    BlockCardRequest, ChangePinRequest, CloseSessionRequest, GetSessionKeysRequest, GetTerminalRequest,
+    IssueCardsRequest, SignOnTerminalRequest, UnblockCardRequest, VerifyPinRequest, WatchRevocationsRequest,
 };
 use atm_rpc::credentials::{AttachToken, BearerToken};
 use atm_rpc::status::violated_field;
@@ -82,7 +82,9 @@ async fn row_03_without_the_service_token_no_method_answers_and_health_does() {
     answers.push(with.unblock_card(UnblockCardRequest { card_number: CARD.to_owned() }).await.map(drop));
     answers.push(with.get_session_keys(GetSessionKeysRequest {}).await.map(drop));
     answers.push(with.watch_revocations(WatchRevocationsRequest {}).await.map(drop));
-    assert_eq!(answers.len(), 9);
+    answers.push(with.sign_on_terminal(SignOnTerminalRequest::default()).await.map(drop));
+    answers.push(with.get_terminal(GetTerminalRequest::default()).await.map(drop));
+    assert_eq!(answers.len(), 11);
     for answer in answers {
         let refused = answer.refused();
         assert_eq!(refused.code(), Code::Unauthenticated);

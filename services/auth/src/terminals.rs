@@ -1,0 +1,106 @@
+//! Machines and their starts: who owns a name, and which start of it goes on.
+//!
+//! A sign-on is one storage transaction that compares the recorded start and sets the new one, and it is
+//! committed before it is answered: of two copies of one disk exactly one is told that it may go on. The sessions
+//! of the start before end with it, since whoever opened them stands before a machine that is gone.
+
+use std::sync::Arc;
+
+use atm_types::{TerminalId, Timestamp};
+
+use crate::auth::Auth;
+use crate::domain::{AtmId, Boot, Revocation, RevocationTarget, SignOn, Terminal, sign_on};
+use crate::failure::Failure;
+use crate::revocations::unheard_before;
+use crate::storage::{Rows, StorageError};
+
+/// Whether a machine's name is bound to the terminal that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// It is.
+    Bound,
+    /// It is nobody's yet.
+    Free,
+}
+
+/// What the transaction of a sign-on came to.
+enum Signed {
+    On(Binding, Vec<Revocation>),
+    Foreign,
+    Stale(Terminal),
+}
+
+impl Auth {
+    /// Lets a start of a machine go on, or refuses it for good.
+    pub(crate) async fn sign_on(
+        self: &Arc<Self>,
+        atm_id: AtmId,
+        terminal_id: TerminalId,
+        boot: Boot,
+    ) -> Result<Binding, Failure> {
+        let (now, auth) = (self.clock.now(), Arc::clone(self));
+        // To the end: the sessions that a commit has ended are announced whoever still waits.
+        self.to_the_end(async move {
+            let name = atm_id.clone();
+            let signed = auth.store.transaction(move |rows| signed_on(rows, &name, terminal_id, &boot, now));
+            match signed.await? {
+                Signed::On(binding, revocations) => {
+                    tracing::info!(%atm_id, epoch = boot.mark().epoch, ?binding, "a machine signed on");
+                    revocations.into_iter().for_each(|revocation| auth.announce(revocation));
+                    Ok(binding)
+                }
+                Signed::Foreign => Err(Failure::TerminalMismatch),
+                Signed::Stale(recorded) => {
+                    let recorded = recorded.boot.map(|boot| boot.epoch);
+                    tracing::warn!(
+                        %atm_id,
+                        epoch = boot.mark().epoch,
+                        ?recorded,
+                        "a machine was refused: another start took its place; was its disk copied or restored?"
+                    );
+                    Err(Failure::StaleBoot)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether a machine's name is bound to this terminal.
+    pub(crate) async fn binding(&self, atm_id: AtmId, terminal_id: TerminalId) -> Result<Binding, Failure> {
+        match self.store.transaction(move |rows| rows.terminal(&atm_id)).await? {
+            None => Ok(Binding::Free),
+            Some(owner) if owner.terminal_id == terminal_id => Ok(Binding::Bound),
+            Some(_) => Err(Failure::TerminalMismatch),
+        }
+    }
+}
+
+fn signed_on(
+    rows: &mut dyn Rows,
+    atm_id: &AtmId,
+    terminal_id: TerminalId,
+    boot: &Boot,
+    now: Timestamp,
+) -> Result<Signed, StorageError> {
+    // Nothing is recorded under a name that is nobody's: a stranger could fill the table.
+    let Some(terminal) = rows.terminal(atm_id)? else { return Ok(Signed::On(Binding::Free, Vec::new())) };
+    if terminal.terminal_id != terminal_id {
+        return Ok(Signed::Foreign);
+    }
+    match sign_on(terminal.boot, boot) {
+        SignOn::Stale => Ok(Signed::Stale(terminal)),
+        SignOn::Repeated => Ok(Signed::On(Binding::Bound, Vec::new())),
+        SignOn::Accepted => {
+            rows.put_terminal(atm_id, &Terminal { boot: Some(boot.mark()), ..terminal })?;
+            let ended = rows.sessions_at(atm_id, unheard_before(now))?;
+            let revocations = ended.into_iter().map(|(session_id, expire_time)| Revocation {
+                target: RevocationTarget::Session(session_id),
+                revoke_time: now,
+                relevant_until: expire_time,
+            });
+            let revocations: Vec<_> = revocations.collect();
+            revocations.iter().try_for_each(|revocation| rows.put_revocation(revocation))?;
+            Ok(Signed::On(Binding::Bound, revocations))
+        }
+    }
+}
