@@ -10,6 +10,7 @@ use atm_proto::ledger::{Account, AccountKind, GetAccountRequest, OpenAccountRequ
 use atm_rpc::deadline::Deadline;
 use atm_types::{AccountId, Currency};
 
+use crate::cash::Bin;
 use crate::failure::{Defect, Failure};
 use crate::terminal::AtmId;
 use crate::upstream::{Asked, Ledger};
@@ -24,20 +25,20 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The cash account of a machine, opened if this process never saw it.
+    /// The account of a place where cash can be, opened if this process never saw it.
     ///
     /// # Errors
     /// Those of the ledger.
-    pub async fn cash(
+    pub async fn place(
         &self,
         ledger: &Ledger,
         deadline: Deadline,
+        bin: Bin,
         atm_id: &AtmId,
         currency: Currency,
     ) -> Result<AccountId, Failure> {
-        let id = AccountId::of_cash(atm_id.as_str(), currency);
-        let name = format!("Cash in {atm_id}");
-        self.open(ledger, deadline, id, AccountKind::Cash, currency, name).await?;
+        let id = bin.account(atm_id, currency);
+        self.open(ledger, deadline, id, bin.kind(), currency, bin.title(atm_id)).await?;
         Ok(id)
     }
 

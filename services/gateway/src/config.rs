@@ -72,12 +72,16 @@ pub fn classify(path: &str) -> Priority {
         return Priority::Exempt;
     }
     match path {
-        "/atm.gateway.v1.AtmService/CaptureWithdrawal" | "/atm.gateway.v1.AtmService/CancelTransaction" => {
-            Priority::Critical
-        }
+        "/atm.gateway.v1.AtmService/CaptureWithdrawal"
+        | "/atm.gateway.v1.AtmService/SuspendWithdrawal"
+        | "/atm.gateway.v1.AtmService/CancelTransaction" => Priority::Critical,
         "/atm.gateway.v1.AtmService/AuthorizeWithdrawal"
         | "/atm.gateway.v1.AtmService/Withdraw"
         | "/atm.gateway.v1.AtmService/Deposit"
+        | "/atm.gateway.v1.AtmService/SignOn"
+        | "/atm.gateway.v1.AtmService/RecordCashMovement"
+        | "/atm.gateway.v1.AdminService/MoveCash"
+        | "/atm.gateway.v1.AdminService/ResolveSuspect"
         | "/atm.gateway.v1.AtmService/Transfer" => Priority::Normal,
         _ => Priority::Low,
     }
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn captures_and_cancels_go_first_then_money_then_the_rest() {
+    fn what_ends_a_hold_goes_first_then_money_then_the_rest() {
         let set = prost_types::FileDescriptorSet::decode(atm_proto::FILE_DESCRIPTOR_SET).unwrap();
         let mut by_priority = std::collections::HashMap::<_, Vec<String>>::new();
         for file in set.file.iter().filter(|file| ["atm.gateway.v1", "atm.text.v1"].contains(&file.package()))
@@ -207,12 +211,24 @@ mod tests {
                 }
             }
         }
-        assert_eq!(by_priority[&Priority::Critical], ["CaptureWithdrawal", "CancelTransaction"]);
+        assert_eq!(
+            by_priority[&Priority::Critical],
+            ["CaptureWithdrawal", "SuspendWithdrawal", "CancelTransaction"]
+        );
         assert_eq!(
             by_priority[&Priority::Normal],
-            ["AuthorizeWithdrawal", "Withdraw", "Deposit", "Transfer"]
+            [
+                "SignOn",
+                "AuthorizeWithdrawal",
+                "RecordCashMovement",
+                "Withdraw",
+                "Deposit",
+                "Transfer",
+                "MoveCash",
+                "ResolveSuspect"
+            ]
         );
         assert_eq!(by_priority[&Priority::Exempt].len(), 4, "the text utility is bounded apart");
-        assert_eq!(by_priority[&Priority::Low].len(), 6 + 7);
+        assert_eq!(by_priority[&Priority::Low].len(), 6 + 11);
     }
 }

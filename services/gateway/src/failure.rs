@@ -31,6 +31,10 @@ pub enum Failure {
     OperatorRequired,
     /// The machine's name belongs to another terminal's key.
     TerminalMismatch,
+    /// The machine's name is nobody's yet, so nobody may speak for it.
+    TerminalNotBound,
+    /// Another start of the machine, or of a copy of it, took this one's place.
+    StaleBoot,
     /// The card is unknown or the PIN is wrong.
     WrongCardOrPin,
     /// Too many wrong PINs.
@@ -62,6 +66,16 @@ pub enum Failure {
         /// What stands in the way.
         reason: CaptureObstacle,
         /// Where the transaction stands.
+        state: TransactionState,
+    },
+    /// A suspension that no repetition will make succeed: the transaction never held money.
+    NotSuspendable {
+        /// Where the transaction stands.
+        state: TransactionState,
+    },
+    /// A resolution that no repetition will make succeed.
+    NotResolvable {
+        /// Where the transaction stands: SUSPECT when more was posted than held.
         state: TransactionState,
     },
     /// There is no room for this call now; it was not begun.

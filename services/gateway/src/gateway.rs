@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::Accounts;
 use crate::config::Config;
+use crate::machines::Machines;
 use crate::revocations::Revocations;
 use crate::session::SessionKeys;
 use crate::upstream::{Auth, Ledger};
@@ -31,6 +32,8 @@ pub struct Gateway {
     pub revocations: Arc<Revocations>,
     /// What is known of accounts for good.
     pub accounts: Accounts,
+    /// Which machines are known to be who they say.
+    pub machines: Machines,
     /// What operators show.
     pub operator_token: BearerToken,
     /// Places for calls that make auth hash a PIN, so that a flood of them takes no room from money.
@@ -55,6 +58,7 @@ impl Gateway {
             session_keys: Arc::default(),
             revocations: Arc::default(),
             accounts: Accounts::default(),
+            machines: Machines::default(),
             operator_token: config.operator_token.clone(),
             pin_checks: Semaphore::new(config.max_pin_checks),
         })

@@ -10,11 +10,13 @@
 pub mod accounts;
 pub mod admin;
 pub mod caller;
+pub mod cash;
 pub mod config;
 pub mod failure;
 pub mod flows;
 pub mod gateway;
 pub mod grpc;
+pub mod machines;
 pub mod request;
 pub mod revocations;
 pub mod session;

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use atm_proto::types::Money as WireMoney;
+use atm_proto::types::{Boot, Money as WireMoney};
 use atm_types::{AccountId, AttemptId, Currency, Money, TransactionId};
 use prost_types::Duration;
 
@@ -31,6 +31,39 @@ pub fn attempt_id(text: &str) -> Result<AttemptId, Failure> {
 
 fn uuid<T: FromStr<Err = atm_types::IdError>>(text: &str, field: &'static str) -> Result<T, Failure> {
     text.parse().map_err(|error: atm_types::IdError| Failure::invalid(field, error.to_string()))
+}
+
+/// A start of a machine, which auth knows more about.
+///
+/// # Errors
+/// [`Failure::Invalid`].
+pub fn boot(boot: &Boot) -> Result<(), Failure> {
+    if !(1..=i64::MAX as u64).contains(&boot.epoch) {
+        return Err(Failure::invalid("boot.epoch", "must be 1 to 9223372036854775807"));
+    }
+    let own: AttemptId = uuid(&boot.boot_id, "boot.boot_id")?;
+    if boot.epoch == 1 && boot.previous_boot_id.is_empty() {
+        return Ok(());
+    }
+    if boot.epoch == 1 {
+        return Err(Failure::invalid("boot.previous_boot_id", "must be empty when epoch is 1"));
+    }
+    let previous: AttemptId = uuid(&boot.previous_boot_id, "boot.previous_boot_id")?;
+    if previous == own {
+        return Err(Failure::invalid("boot.previous_boot_id", "must be another id than boot_id"));
+    }
+    Ok(())
+}
+
+/// What a person says, on one line.
+///
+/// # Errors
+/// [`Failure::Invalid`].
+pub fn words(text: &str, field: &'static str, most: usize) -> Result<(), Failure> {
+    if (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Failure::invalid(field, format!("must be 1 to {most} characters and no control characters")))
 }
 
 /// A card number of 8 to 19 digits.
@@ -132,8 +165,16 @@ fn account_number_is_good(text: &str) -> bool {
 /// # Errors
 /// [`Failure::Invalid`].
 pub fn page_size(size: i32) -> Result<i32, Failure> {
+    page_size_or(size, 20)
+}
+
+/// The number of lines on a page: 1 to 1,000, and `default` for 0.
+///
+/// # Errors
+/// [`Failure::Invalid`].
+pub fn page_size_or(size: i32, default: i32) -> Result<i32, Failure> {
     match size {
-        0 => Ok(20),
+        0 => Ok(default),
         1..=1_000 => Ok(size),
         _ => Err(Failure::invalid("page_size", "must be 0 to 1000")),
     }
@@ -206,6 +247,35 @@ mod tests {
         assert_eq!(account("Farhan", "x").unwrap().0, AccountId::of_number("Farhan"));
         let id = AccountId::of_number("Farhan");
         assert_eq!(account(&id.to_string(), "x").unwrap().0, id);
+    }
+
+    #[test]
+    fn each_part_of_a_boot_at_fault_is_named() {
+        let (one, two) = ("018f4e9a-5b2c-7def-8123-456789abcdef", "018f4e9a-5b2c-7def-8123-456789abcdee");
+        let of = |epoch, boot_id: &str, previous: &str| {
+            let (boot_id, previous_boot_id) = (boot_id.to_owned(), previous.to_owned());
+            boot(&Boot { epoch, boot_id, previous_boot_id })
+        };
+        assert!(of(1, one, "").is_ok() && of(2, one, two).is_ok());
+        for (refused, name) in [
+            (of(0, one, ""), "boot.epoch"),
+            (of(u64::MAX, one, two), "boot.epoch"),
+            (of(1, "", ""), "boot.boot_id"),
+            (of(2, &one.to_uppercase(), two), "boot.boot_id"),
+            (of(1, one, two), "boot.previous_boot_id"),
+            (of(2, one, ""), "boot.previous_boot_id"),
+            (of(2, one, one), "boot.previous_boot_id"),
+        ] {
+            assert_eq!(field(refused.unwrap_err()), name);
+        }
+    }
+
+    #[test]
+    fn row_24_what_a_person_says_is_on_one_line() {
+        assert_eq!(words("ফারহান saw the notes on the tray", "reason", 500), Ok(()));
+        for bad in ["", "a\nb", "\u{1b}[31m", &"x".repeat(101)] {
+            assert_eq!(field(words(bad, "operator", 100).unwrap_err()), "operator", "{bad:?}");
+        }
     }
 
     #[test]

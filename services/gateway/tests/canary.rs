@@ -138,6 +138,38 @@ async fn row_25_no_secret_is_in_any_log() {
         attempt_id: SystemIds.attempt_id().to_string(),
     };
     assert!(atm.change_pin(with(change, &customer)).await.is_err());
+    // What no customer asks for: each of these calls carries the terminal's key or the operator's token.
+    let boot = atm_proto::types::Boot {
+        epoch: 1,
+        boot_id: SystemIds.uuid_v7().to_string(),
+        previous_boot_id: String::new(),
+    };
+    let sign_on = SignOnRequest { atm_id: "ATM-1".to_owned(), boot: Some(boot.clone()) };
+    atm.sign_on(with(sign_on, &terminal)).await.unwrap();
+    let stale = atm_proto::types::Boot { boot_id: SystemIds.uuid_v7().to_string(), ..boot };
+    let stale = LogInRequest { boot: Some(stale), ..log_in(CARD, PIN) };
+    assert!(atm.log_in(with(stale, &terminal)).await.is_err());
+    let load = RecordCashMovementRequest {
+        transaction_id: SystemIds.transaction_id().to_string(),
+        from: CashBin::Vault.into(),
+        to: CashBin::Cassettes.into(),
+        amount: Some(atm_proto::types::Money { currency_code: "BDT".to_owned(), minor_units: 500 }),
+    };
+    atm.record_cash_movement(with(load, &terminal)).await.unwrap();
+    let suspend = SuspendWithdrawalRequest {
+        transaction_id: SystemIds.transaction_id().to_string(),
+        authorization: vec![1],
+    };
+    assert!(atm.suspend_withdrawal(with(suspend, &terminal)).await.is_err());
+    let position = GetCashPositionRequest { atm_id: "ATM-1".to_owned() };
+    admin.get_cash_position(with(position, &as_operator)).await.unwrap();
+    let resolve = ResolveSuspectRequest {
+        transaction_id: SystemIds.transaction_id().to_string(),
+        amount: Some(atm_proto::types::Money { currency_code: "BDT".to_owned(), minor_units: 0 }),
+        operator: "Nadia".to_owned(),
+        reason: "counted".to_owned(),
+    };
+    assert!(admin.resolve_suspect(with(resolve, &as_operator)).await.is_err());
     let block = BlockCardRequest { card_number: CARD.to_owned() };
     admin.block_card(with(block, &as_operator)).await.unwrap();
     assert!(atm.get_balance(with(GetBalanceRequest {}, &customer)).await.is_err());

@@ -4,6 +4,7 @@ use atm_proto::gateway::{AuthorizeWithdrawalRequest, AuthorizeWithdrawalResponse
 use atm_proto::ledger::HoldTransactionRequest;
 
 use crate::caller::Customer;
+use crate::cash::Bin;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::grpc::convert::{self, View};
@@ -22,7 +23,7 @@ pub async fn authorize(
     let id = request::transaction_id(&request.transaction_id)?;
     let amount = request::positive_amount(request.amount.as_ref(), gateway.currency)?;
     request::lifetime(request.lifetime.as_ref())?;
-    let cash = gateway.cash_of(customer).await?;
+    let cash = gateway.place_of(customer, Bin::Cassettes).await?;
     let hold = HoldTransactionRequest {
         transaction_id: id.to_string(),
         terminal_id: customer.session.terminal_id.to_string(),

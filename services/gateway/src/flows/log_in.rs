@@ -13,7 +13,7 @@ use crate::terminal::AtmId;
 ///
 /// # Errors
 /// [`Failure::Invalid`], [`Failure::WrongCardOrPin`], [`Failure::CardLocked`], [`Failure::CardBlocked`],
-/// [`Failure::TerminalMismatch`], [`Failure::Busy`], and those of an upstream.
+/// [`Failure::TerminalMismatch`], [`Failure::StaleBoot`], [`Failure::Busy`], and those of an upstream.
 pub async fn log_in(
     gateway: &Gateway,
     terminal: &Terminal,
@@ -23,6 +23,7 @@ pub async fn log_in(
     request::pin(&request.pin, "pin")?;
     let attempt_id = request::attempt_id(&request.attempt_id)?;
     let atm_id: AtmId = request.atm_id.parse()?;
+    request.boot.as_ref().map_or(Ok(()), request::boot)?;
     if terminal.atm_id.as_ref().is_some_and(|said| *said != atm_id) {
         return Err(Failure::TerminalMismatch);
     }

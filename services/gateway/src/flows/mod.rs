@@ -5,11 +5,14 @@ pub mod authorize;
 pub mod balance;
 pub mod cancel;
 pub mod capture;
+pub mod cash_movement;
 pub mod change_pin;
 pub mod deposit;
 pub mod log_in;
 pub mod log_out;
+pub mod sign_on;
 pub mod statement;
+pub mod suspend;
 pub mod transaction;
 pub mod transfer;
 pub mod withdraw;
@@ -21,19 +24,21 @@ use atm_rpc::deadline::Deadline;
 use atm_types::{AccountId, Money, TransactionId};
 
 use crate::caller::{Customer, Terminal};
+use crate::cash::Bin;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::grpc::convert::{self, Side};
+use crate::terminal::AtmId;
 use crate::upstream::Asked;
 
 /// How long a recorded outcome may wait for the balance that is shown beside it.
 const SIDE_TIME: Duration = Duration::from_millis(500);
 
 impl Gateway {
-    /// The cash account of the machine that the customer stands at.
-    async fn cash_of(&self, customer: &Customer) -> Result<AccountId, Failure> {
+    /// The account of a place in the machine that the customer stands at.
+    async fn place_of(&self, customer: &Customer, bin: Bin) -> Result<AccountId, Failure> {
         let atm_id = &customer.session.atm_id;
-        self.accounts.cash(&self.ledger, customer.deadline, atm_id, self.currency).await
+        self.accounts.place(&self.ledger, customer.deadline, bin, atm_id, self.currency).await
     }
 
     /// Moves money in one step, in the name of the customer's terminal.
@@ -56,28 +61,54 @@ impl Gateway {
     }
 
     /// The side of the customer in a transaction that the terminal owns, for callers without a session: the
-    /// one that is not the machine's cash. A transfer is the debtor's.
+    /// one that is none of the machine's places. A transfer is the debtor's.
     ///
-    /// None when there are no accounts, as on a tombstone, or when it cannot be found out now: the recorded
-    /// outcome matters more than the balance beside it.
+    /// None when there is no customer in it, as on a tombstone or when the machine moved its own cash, or when it
+    /// cannot be found out now: the recorded outcome matters more than the balance beside it.
     async fn customers_side(&self, terminal: &Terminal, outcome: &ledger::Outcome) -> Option<Side> {
         let debit = convert::account_id(&outcome.debit_account_id)?;
         let credit = convert::account_id(&outcome.credit_account_id)?;
-        let cash = terminal.atm_id.as_ref().map(|atm| AccountId::of_cash(atm.as_str(), self.currency));
-        if cash == Some(credit) {
-            return Some(Side::Debit);
-        }
-        if cash == Some(debit) {
-            return Some(Side::Credit);
+        let place = |account| terminal.atm_id.as_ref().is_some_and(|atm| self.is_place_of(atm, account));
+        match (place(debit), place(credit)) {
+            (true, true) => return None,
+            (false, true) => return Some(Side::Debit),
+            (true, false) => return Some(Side::Credit),
+            (false, false) => {}
         }
         let deadline = terminal.deadline.min(Deadline::after(SIDE_TIME));
-        match self.accounts.kind(&self.ledger, deadline, debit).await {
-            Ok(Some(AccountKind::Cash)) => Some(Side::Credit),
-            Ok(Some(AccountKind::Customer)) => Some(Side::Debit),
-            Ok(
-                Some(AccountKind::Unspecified | AccountKind::Suspense | AccountKind::OpeningBalance) | None,
-            )
-            | Err(_) => None,
+        self.side_among(deadline, outcome).await.ok().flatten()
+    }
+
+    /// The side of the customer in a transaction, by the kinds of its accounts. A transfer is the debtor's.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn side_among(
+        &self,
+        deadline: Deadline,
+        outcome: &ledger::Outcome,
+    ) -> Result<Option<Side>, Failure> {
+        for (account, side) in
+            [(&outcome.debit_account_id, Side::Debit), (&outcome.credit_account_id, Side::Credit)]
+        {
+            let Some(account) = convert::account_id(account) else { continue };
+            match self.accounts.kind(&self.ledger, deadline, account).await? {
+                Some(AccountKind::Customer) => return Ok(Some(side)),
+                Some(
+                    AccountKind::Unspecified
+                    | AccountKind::Cash
+                    | AccountKind::Suspense
+                    | AccountKind::OpeningBalance,
+                )
+                | None => {}
+            }
         }
+        Ok(None)
+    }
+
+    /// Whether an account is a place of this machine, or the vault.
+    pub fn is_place_of(&self, atm_id: &AtmId, account: AccountId) -> bool {
+        let mut places = Bin::OF_A_MACHINE.into_iter().chain([Bin::Vault]);
+        places.any(|bin| bin.account(atm_id, self.currency) == account)
     }
 }

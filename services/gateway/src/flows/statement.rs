@@ -101,11 +101,12 @@ fn movement(side: Side, counterpart: Option<AccountKind>) -> MovementKind {
     }
 }
 
+/// Where the money came from or went: of a resolved withdrawal that is the cash, and not the suspense account, on
+/// which nothing is posted.
 fn counterpart(step: &Step, account: AccountId) -> Option<AccountId> {
-    step.entries
-        .iter()
-        .find(|entry| !is_on(entry, account))
-        .and_then(|it| convert::account_id(&it.account_id))
+    let others = || step.entries.iter().filter(|entry| !is_on(entry, account));
+    let other = others().find(|entry| entry.posted_minor_units != 0).or_else(|| others().next());
+    other.and_then(|entry| convert::account_id(&entry.account_id))
 }
 
 fn is_on(entry: &Entry, account: AccountId) -> bool {
@@ -129,6 +130,30 @@ mod tests {
             (Side::Credit, AccountKind::OpeningBalance, MovementKind::OpeningBalance),
         ] {
             assert_eq!(movement(side, Some(counterpart)), kind);
+        }
+    }
+
+    #[test]
+    fn a_resolved_withdrawal_is_a_withdrawal() {
+        let own = AccountId::of_number("Farhan");
+        let cash = AccountId::of_cash("ATM-1", atm_types::Currency::BDT);
+        let suspense = AccountId::of_suspense("ATM-1", atm_types::Currency::BDT);
+        let entry = |id: AccountId, side: Side, posted_minor_units, pending_minor_units| Entry {
+            account_id: id.to_string(),
+            side: side.into(),
+            posted_minor_units,
+            pending_minor_units,
+            balance: None,
+        };
+        let (debit, cash_leg) = (entry(own, Side::Debit, 300, -500), entry(cash, Side::Credit, 300, 0));
+        let suspense_leg = entry(suspense, Side::Credit, 0, -500);
+        for entries in
+            [vec![debit.clone(), cash_leg.clone(), suspense_leg.clone()], vec![suspense_leg, debit, cash_leg]]
+        {
+            let step = Step { outcome: Some(Outcome::default()), entries, ..Step::default() };
+            assert_eq!(counterpart(&step, own), Some(cash));
+            let line = line(step, own, Some(AccountKind::Cash), "BDT").unwrap();
+            assert_eq!((line.kind(), line.amount.unwrap().minor_units), (MovementKind::Withdrawal, -300));
         }
     }
 

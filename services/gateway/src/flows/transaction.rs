@@ -60,7 +60,7 @@ async fn view(
 }
 
 /// The first step that names accounts: on books restored from a backup a tombstone may come before it.
-fn accounts_of(steps: &[Step]) -> Option<&ledger::Outcome> {
+pub fn accounts_of(steps: &[Step]) -> Option<&ledger::Outcome> {
     steps.iter().filter_map(|step| step.outcome.as_ref()).find(|outcome| !outcome.debit_account_id.is_empty())
 }
 

@@ -3,6 +3,7 @@
 use atm_proto::gateway::{WithdrawRequest, WithdrawResponse};
 
 use crate::caller::Customer;
+use crate::cash::Bin;
 use crate::failure::Failure;
 use crate::gateway::Gateway;
 use crate::grpc::convert::{self, View};
@@ -20,7 +21,7 @@ pub async fn withdraw(
 ) -> Result<WithdrawResponse, Failure> {
     let id = request::transaction_id(&request.transaction_id)?;
     let amount = request::positive_amount(request.amount.as_ref(), gateway.currency)?;
-    let cash = gateway.cash_of(customer).await?;
+    let cash = gateway.place_of(customer, Bin::Cassettes).await?;
     let accounts = (customer.session.account_id, cash);
     let answer = gateway.post(customer, Asked::Cash, id, amount, accounts).await?;
     Ok(WithdrawResponse {

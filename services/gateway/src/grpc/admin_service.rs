@@ -77,6 +77,48 @@ impl AdminService for Admin {
         for_operator!(self, request, admin::import::import)
     }
 
+    async fn move_cash(
+        &self,
+        request: Request<proto::MoveCashRequest>,
+    ) -> Result<Response<proto::MoveCashResponse>, Status> {
+        for_operator!(self, request, admin::move_cash::move_cash)
+    }
+
+    async fn get_cash_position(
+        &self,
+        request: Request<proto::GetCashPositionRequest>,
+    ) -> Result<Response<proto::GetCashPositionResponse>, Status> {
+        for_operator!(self, request, admin::cash_position::cash_position)
+    }
+
+    async fn list_cash_entries(
+        &self,
+        request: Request<proto::ListCashEntriesRequest>,
+    ) -> Result<Response<proto::ListCashEntriesResponse>, Status> {
+        for_operator!(self, request, admin::cash_entries::cash_entries)
+    }
+
+    async fn list_suspects(
+        &self,
+        request: Request<proto::ListSuspectsRequest>,
+    ) -> Result<Response<proto::ListSuspectsResponse>, Status> {
+        for_operator!(self, request, admin::suspects::suspects)
+    }
+
+    async fn inspect_transaction(
+        &self,
+        request: Request<proto::InspectTransactionRequest>,
+    ) -> Result<Response<proto::InspectTransactionResponse>, Status> {
+        for_operator!(self, request, admin::inspect::inspect)
+    }
+
+    async fn resolve_suspect(
+        &self,
+        request: Request<proto::ResolveSuspectRequest>,
+    ) -> Result<Response<proto::ResolveSuspectResponse>, Status> {
+        for_operator!(self, request, admin::resolve::resolve)
+    }
+
     async fn get_trial_balance(
         &self,
         request: Request<proto::GetTrialBalanceRequest>,
@@ -101,47 +143,5 @@ impl AdminService for Admin {
             Ok(Box::pin(stream) as Self::VerifyLedgerStream)
         };
         self.answer(result.await)
-    }
-
-    async fn move_cash(
-        &self,
-        _: Request<atm_proto::gateway::MoveCashRequest>,
-    ) -> Result<Response<atm_proto::gateway::MoveCashResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn get_cash_position(
-        &self,
-        _: Request<atm_proto::gateway::GetCashPositionRequest>,
-    ) -> Result<Response<atm_proto::gateway::GetCashPositionResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn list_cash_entries(
-        &self,
-        _: Request<atm_proto::gateway::ListCashEntriesRequest>,
-    ) -> Result<Response<atm_proto::gateway::ListCashEntriesResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn list_suspects(
-        &self,
-        _: Request<atm_proto::gateway::ListSuspectsRequest>,
-    ) -> Result<Response<atm_proto::gateway::ListSuspectsResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn inspect_transaction(
-        &self,
-        _: Request<atm_proto::gateway::InspectTransactionRequest>,
-    ) -> Result<Response<atm_proto::gateway::InspectTransactionResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn resolve_suspect(
-        &self,
-        _: Request<atm_proto::gateway::ResolveSuspectRequest>,
-    ) -> Result<Response<atm_proto::gateway::ResolveSuspectResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
     }
 }

@@ -51,6 +51,13 @@ macro_rules! for_terminal {
 
 #[tonic::async_trait]
 impl AtmService for Atm {
+    async fn sign_on(
+        &self,
+        request: Request<proto::SignOnRequest>,
+    ) -> Result<Response<proto::SignOnResponse>, Status> {
+        for_terminal!(self, request, flows::sign_on::sign_on)
+    }
+
     async fn log_in(
         &self,
         request: Request<proto::LogInRequest>,
@@ -92,6 +99,20 @@ impl AtmService for Atm {
         request: Request<proto::CaptureWithdrawalRequest>,
     ) -> Result<Response<proto::CaptureWithdrawalResponse>, Status> {
         for_terminal!(self, request, flows::capture::capture)
+    }
+
+    async fn suspend_withdrawal(
+        &self,
+        request: Request<proto::SuspendWithdrawalRequest>,
+    ) -> Result<Response<proto::SuspendWithdrawalResponse>, Status> {
+        for_terminal!(self, request, flows::suspend::suspend)
+    }
+
+    async fn record_cash_movement(
+        &self,
+        request: Request<proto::RecordCashMovementRequest>,
+    ) -> Result<Response<proto::RecordCashMovementResponse>, Status> {
+        for_terminal!(self, request, flows::cash_movement::cash_movement)
     }
 
     async fn cancel_transaction(
@@ -146,26 +167,5 @@ impl AtmService for Atm {
         request: Request<proto::ChangePinRequest>,
     ) -> Result<Response<proto::ChangePinResponse>, Status> {
         for_customer!(self, request, flows::change_pin::change_pin)
-    }
-
-    async fn sign_on(
-        &self,
-        _: Request<atm_proto::gateway::SignOnRequest>,
-    ) -> Result<Response<atm_proto::gateway::SignOnResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn suspend_withdrawal(
-        &self,
-        _: Request<atm_proto::gateway::SuspendWithdrawalRequest>,
-    ) -> Result<Response<atm_proto::gateway::SuspendWithdrawalResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn record_cash_movement(
-        &self,
-        _: Request<atm_proto::gateway::RecordCashMovementRequest>,
-    ) -> Result<Response<atm_proto::gateway::RecordCashMovementResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
     }
 }

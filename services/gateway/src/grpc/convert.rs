@@ -3,7 +3,7 @@
 use atm_proto::gateway as proto;
 use atm_proto::ledger;
 use atm_proto::types::{Decline, Money as WireMoney, TransactionState};
-use atm_types::{AccountId, Money};
+use atm_types::{AccountId, Money, TerminalId};
 
 use crate::failure::Failure;
 
@@ -70,6 +70,11 @@ pub fn state(state: i32) -> Result<i32, Failure> {
 /// An account id in an answer of the ledger; none when it is empty.
 pub fn account_id(text: &str) -> Option<AccountId> {
     text.parse().ok()
+}
+
+/// An owner for the wire, where nothing stands for the bank itself.
+pub fn owner(terminal: TerminalId) -> String {
+    if terminal == TerminalId::SERVICE { String::new() } else { terminal.to_string() }
 }
 
 /// Money for the wire.

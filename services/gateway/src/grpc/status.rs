@@ -39,6 +39,16 @@ pub fn status(ids: &dyn IdSource, failure: Failure) -> Status {
             "TERMINAL_MISMATCH",
             &[],
         ),
+        Failure::TerminalNotBound => rich::with_reason(
+            Code::PermissionDenied,
+            "the machine's id is not bound to this terminal yet: the first right PIN binds it",
+            "TERMINAL_NOT_BOUND",
+            &[],
+        ),
+        Failure::StaleBoot => precondition(
+            "another start of this machine took this one's place; was its disk copied or restored?",
+            "STALE_BOOT",
+        ),
         Failure::WrongCardOrPin => {
             unauthenticated(ids, "the card or the PIN is not right", "WRONG_CARD_OR_PIN")
         }
@@ -70,6 +80,13 @@ pub fn status(ids: &dyn IdSource, failure: Failure) -> Status {
             "OPENING_BALANCE_DECLINED",
         ),
         Failure::NotCapturable { reason, state } => not_capturable(reason, state),
+        Failure::NotSuspendable { state } => {
+            in_state("the transaction holds nothing that could be suspended", "NOTHING_TO_SUSPEND", state)
+        }
+        Failure::NotResolvable { state: state @ TransactionState::Suspect } => {
+            in_state("the amount is larger than what is held", "RESOLUTION_EXCEEDS_HOLD", state)
+        }
+        Failure::NotResolvable { state } => in_state("the transaction is not suspect", "NOT_SUSPECT", state),
         Failure::Busy { retry_after } => {
             come_back(Code::ResourceExhausted, "too much at once: nothing was done", "BUSY", retry_after)
         }
@@ -106,6 +123,8 @@ pub fn command_error(ids: &dyn IdSource, failure: Failure) -> CommandError {
         | Failure::SessionsUnknown
         | Failure::OperatorRequired
         | Failure::TerminalMismatch
+        | Failure::TerminalNotBound
+        | Failure::StaleBoot
         | Failure::WrongCardOrPin
         | Failure::CardLocked
         | Failure::CardBlocked
@@ -114,6 +133,8 @@ pub fn command_error(ids: &dyn IdSource, failure: Failure) -> CommandError {
         | Failure::TransactionNotFound
         | Failure::OpeningBalanceDeclined
         | Failure::NotCapturable { .. }
+        | Failure::NotSuspendable { .. }
+        | Failure::NotResolvable { .. }
         | Failure::Busy { .. }
         | Failure::NotProcessed { .. }
         | Failure::Unknown { .. }
@@ -154,6 +175,10 @@ fn not_capturable(obstacle: CaptureObstacle, state: TransactionState) -> Status 
         }
         CaptureObstacle::Other => ("the transaction cannot be captured", "NOT_CAPTURABLE"),
     };
+    in_state(message, reason, state)
+}
+
+fn in_state(message: &str, reason: &str, state: TransactionState) -> Status {
     let state = state.as_str_name().trim_start_matches("TRANSACTION_STATE_").to_owned();
     rich::with_reason(Code::FailedPrecondition, message, reason, &[("state", state)])
 }

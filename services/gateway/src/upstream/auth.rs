@@ -52,6 +52,14 @@ impl Auth {
         verify_pin, "VerifyPin", VerifyPinRequest => VerifyPinResponse
     }
     unary! {
+        /// Signs a machine on after a start.
+        sign_on_terminal, "SignOnTerminal", SignOnTerminalRequest => SignOnTerminalResponse
+    }
+    unary! {
+        /// Says whether a machine's name is bound to a terminal.
+        get_terminal, "GetTerminal", GetTerminalRequest => GetTerminalResponse
+    }
+    unary! {
         /// Ends a session.
         close_session, "CloseSession", CloseSessionRequest => CloseSessionResponse
     }

@@ -74,6 +74,14 @@ impl Ledger {
         cancel_transaction, "CancelTransaction", CancelTransactionRequest => CancelTransactionResponse
     }
     unary! {
+        /// Freezes a withdrawal.
+        suspend_transaction, "SuspendTransaction", SuspendTransactionRequest => SuspendTransactionResponse
+    }
+    unary! {
+        /// Decides a frozen withdrawal.
+        resolve_transaction, "ResolveTransaction", ResolveTransactionRequest => ResolveTransactionResponse
+    }
+    unary! {
         /// Executes many commands.
         batch_execute, "BatchExecute", BatchExecuteRequest => BatchExecuteResponse
     }

@@ -2,8 +2,10 @@
 
 /// The unary methods that have the same effect when they arrive twice: all of them, since every command
 /// carries an id. A test holds this list against the `idempotency_level` of the contracts.
-pub const RETRYABLE: [&str; 18] = [
+pub const RETRYABLE: [&str; 22] = [
     "/atm.auth.v1.AuthService/VerifyPin",
+    "/atm.auth.v1.AuthService/SignOnTerminal",
+    "/atm.auth.v1.AuthService/GetTerminal",
     "/atm.auth.v1.AuthService/CloseSession",
     "/atm.auth.v1.AuthService/ChangePin",
     "/atm.auth.v1.AuthService/IssueCards",
@@ -16,6 +18,8 @@ pub const RETRYABLE: [&str; 18] = [
     "/atm.ledger.v1.LedgerService/HoldTransaction",
     "/atm.ledger.v1.LedgerService/CaptureTransaction",
     "/atm.ledger.v1.LedgerService/CancelTransaction",
+    "/atm.ledger.v1.LedgerService/SuspendTransaction",
+    "/atm.ledger.v1.LedgerService/ResolveTransaction",
     "/atm.ledger.v1.LedgerService/BatchExecute",
     "/atm.ledger.v1.LedgerService/GetTransaction",
     "/atm.ledger.v1.LedgerService/ListEntries",
@@ -63,7 +67,7 @@ mod tests {
                 }
             }
         }
-        assert!(seen >= 18, "the descriptor set holds both services");
+        assert!(seen >= 22, "the descriptor set holds both services");
         let listed: BTreeSet<String> = RETRYABLE.iter().map(|path| (*path).to_owned()).collect();
         assert_eq!(listed, repeatable);
     }

@@ -21,6 +21,12 @@ pub enum Asked {
     Cash,
     /// A transfer: the caller named the credited account.
     Transfer,
+    /// Cash moved from one place to another: the caller named both.
+    CashMovement,
+    /// To freeze a withdrawal.
+    Suspension,
+    /// To decide a frozen withdrawal.
+    Resolution,
     /// Something about one transaction.
     Transaction,
     /// Something about one account.
@@ -52,11 +58,26 @@ fn ledger_answer(status: &Status, asked: Asked) -> Failure {
         Code::InvalidArgument => invalid(LEDGER, status, asked),
         Code::AlreadyExists => already_exists(error_field(status).as_deref(), asked),
         Code::NotFound => match asked {
-            Asked::Cash | Asked::Transfer | Asked::Transaction => Failure::TransactionNotFound,
+            Asked::Cash
+            | Asked::Transfer
+            | Asked::CashMovement
+            | Asked::Suspension
+            | Asked::Resolution
+            | Asked::Transaction => Failure::TransactionNotFound,
             Asked::Account => Failure::AccountNotFound,
             Asked::Opening | Asked::Books => defect(LEDGER, status),
         },
-        Code::FailedPrecondition => not_capturable(status),
+        Code::FailedPrecondition => match asked {
+            Asked::Suspension => Failure::NotSuspendable { state: state_of(status) },
+            Asked::Resolution => Failure::NotResolvable { state: state_of(status) },
+            Asked::Cash
+            | Asked::Transfer
+            | Asked::CashMovement
+            | Asked::Transaction
+            | Asked::Account
+            | Asked::Opening
+            | Asked::Books => not_capturable(status),
+        },
         Code::Ok
         | Code::PermissionDenied
         | Code::Unauthenticated
@@ -80,6 +101,7 @@ fn auth_answer(status: &Status) -> Failure {
         (Code::Unauthenticated, Some("WRONG_CARD_OR_PIN")) => Failure::WrongCardOrPin,
         (Code::FailedPrecondition, Some("CARD_LOCKED")) => Failure::CardLocked,
         (Code::FailedPrecondition, Some("CARD_BLOCKED")) => Failure::CardBlocked,
+        (Code::FailedPrecondition, Some("STALE_BOOT")) => Failure::StaleBoot,
         (Code::PermissionDenied, Some("TERMINAL_MISMATCH")) => Failure::TerminalMismatch,
         (Code::NotFound, _) => Failure::CardNotFound,
         (
@@ -190,6 +212,11 @@ pub fn already_exists(field: Option<&str>, asked: Asked) -> Failure {
         (Some("amount.currency_code"), _) => "amount.currency_code",
         (Some("kind"), _) => "kind",
         (Some("credit_account_id"), Asked::Transfer) => "to_account",
+        // A posting debits the place where the cash is now.
+        (Some("debit_account_id"), Asked::CashMovement) => "to",
+        (Some("credit_account_id"), Asked::CashMovement) => "from",
+        // The suspense account follows from the machine's name.
+        (Some("suspense_account_id"), Asked::Suspension) => crate::terminal::ATM_ID,
         // Another customer's, another machine's, or another terminal's: somebody else's id.
         (Some(_) | None, _) => "transaction_id",
     };
@@ -202,15 +229,19 @@ fn not_capturable(status: &Status) -> Failure {
         Some("CAPTURE_EXCEEDS_HOLD") => CaptureObstacle::CaptureExceedsHold,
         Some(_) | None => CaptureObstacle::Other,
     };
-    let state = status
+    Failure::NotCapturable { reason, state: state_of(status) }
+}
+
+/// Where the transaction stands that the ledger refused to touch.
+fn state_of(status: &Status) -> TransactionState {
+    status
         .get_details_error_info()
         .and_then(|info| info.metadata.get("state").cloned())
         .and_then(|state| {
             TransactionState::from_str_name(&state)
                 .or_else(|| TransactionState::from_str_name(&format!("TRANSACTION_STATE_{state}")))
         })
-        .unwrap_or(TransactionState::Unspecified);
-    Failure::NotCapturable { reason, state }
+        .unwrap_or(TransactionState::Unspecified)
 }
 
 #[cfg(test)]
@@ -239,6 +270,11 @@ mod tests {
             ("credit_account_id", Asked::Cash, "transaction_id"),
             ("debit_account_id", Asked::Transfer, "transaction_id"),
             ("terminal_id", Asked::Cash, "transaction_id"),
+            ("debit_account_id", Asked::CashMovement, "to"),
+            ("credit_account_id", Asked::CashMovement, "from"),
+            ("amount.minor_units", Asked::CashMovement, "amount.minor_units"),
+            ("amount.minor_units", Asked::Resolution, "amount.minor_units"),
+            ("suspense_account_id", Asked::Suspension, "atm-id"),
             ("transaction_id", Asked::Transaction, "transaction_id"),
             ("<script>", Asked::Transaction, "transaction_id"),
         ] {
@@ -259,11 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn a_suspension_or_a_resolution_refused_for_good_says_where_the_transaction_stands() {
+        for state in [TransactionState::Posted, TransactionState::Suspect] {
+            let refused = || {
+                let name = state.as_str_name().to_owned();
+                with(Code::FailedPrecondition, "WHATEVER", &[("state", name)])
+            };
+            assert_eq!(of_ledger(refused(), Asked::Suspension), Failure::NotSuspendable { state });
+            assert_eq!(of_ledger(refused(), Asked::Resolution), Failure::NotResolvable { state });
+        }
+        let unknown = with(Code::NotFound, "TRANSACTION_NOT_FOUND", &[]);
+        assert_eq!(of_ledger(unknown, Asked::Resolution), Failure::TransactionNotFound);
+    }
+
+    #[test]
     fn auths_refusals_pass_by_their_reason_and_nothing_else_does() {
         for (code, reason, failure) in [
             (Code::Unauthenticated, "WRONG_CARD_OR_PIN", Failure::WrongCardOrPin),
             (Code::FailedPrecondition, "CARD_LOCKED", Failure::CardLocked),
             (Code::FailedPrecondition, "CARD_BLOCKED", Failure::CardBlocked),
+            (Code::FailedPrecondition, "STALE_BOOT", Failure::StaleBoot),
             (Code::PermissionDenied, "TERMINAL_MISMATCH", Failure::TerminalMismatch),
         ] {
             assert_eq!(of_auth(with(code, reason, &[])), failure);

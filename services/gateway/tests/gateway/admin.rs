@@ -34,7 +34,7 @@ async fn row_03_every_method_needs_the_operators_token() {
     let mut texts = Vec::new();
     for header in bad {
         let mut admin = world.admin();
-        let results: [Result<(), Status>; 7] = [
+        let results: [Result<(), Status>; 13] = [
             admin
                 .open_account(with(&header, OpenAccountRequest { account: account("A", 5) }))
                 .await
@@ -48,6 +48,12 @@ async fn row_03_every_method_needs_the_operators_token() {
             admin.import_accounts(with(&header, ImportAccountsRequest::default())).await.map(drop),
             admin.get_trial_balance(with(&header, GetTrialBalanceRequest {})).await.map(drop),
             admin.verify_ledger(with(&header, VerifyLedgerRequest {})).await.map(drop),
+            admin.move_cash(with(&header, MoveCashRequest::default())).await.map(drop),
+            admin.get_cash_position(with(&header, GetCashPositionRequest::default())).await.map(drop),
+            admin.list_cash_entries(with(&header, ListCashEntriesRequest::default())).await.map(drop),
+            admin.list_suspects(with(&header, ListSuspectsRequest::default())).await.map(drop),
+            admin.inspect_transaction(with(&header, InspectTransactionRequest::default())).await.map(drop),
+            admin.resolve_suspect(with(&header, ResolveSuspectRequest::default())).await.map(drop),
         ];
         for result in results {
             let status = result.unwrap_err();

@@ -219,6 +219,9 @@ async fn the_banks_own_accounts_cannot_be_paid() {
     for to in [
         AccountId::of_cash("ATM-1", Currency::BDT),
         AccountId::of_cash("ATM-never-used", Currency::BDT),
+        AccountId::of_deposit_box("ATM-1", Currency::BDT),
+        AccountId::of_suspense("ATM-1", Currency::BDT),
+        AccountId::of_vault(Currency::BDT),
         AccountId::of_opening_balances(Currency::BDT),
         AccountId::of_number("nobody"),
     ] {
@@ -232,11 +235,11 @@ async fn the_banks_own_accounts_cannot_be_paid() {
     assert_eq!(answers[0].1.unwrap().reason(), DeclineReason::CreditAccountNotFound);
     assert_eq!(farhan.balance().await.unwrap().0, 100_005);
 
-    // Declined once, declined for ever, although the machine opens its cash account afterwards.
-    let (id, cash) = (new_id(), AccountId::of_cash("ATM-9", Currency::BDT).to_string());
-    let declined = farhan.transfer(&id, 100, &cash).await.unwrap();
+    // Declined once, declined for ever, although the machine opens its deposit box afterwards.
+    let (id, deposits) = (new_id(), AccountId::of_deposit_box("ATM-9", Currency::BDT).to_string());
+    let declined = farhan.transfer(&id, 100, &deposits).await.unwrap();
     bank.customer("ATM-9", BIVA).await.deposit(&new_id(), 5).await.unwrap();
-    assert_eq!(farhan.transfer(&id, 100, &cash).await.unwrap(), declined);
+    assert_eq!(farhan.transfer(&id, 100, &deposits).await.unwrap(), declined);
     // The same with an account that a customer opens afterwards.
     let id = new_id();
     let declined = farhan.transfer(&id, 100, "Chandni").await.unwrap();

@@ -91,7 +91,8 @@ async fn withdrawals_debit_and_deposits_credit_the_customer() {
     let posted = world.ledger.log.requests::<PostTransactionRequest>("PostTransaction");
     let own = account_of(CARD).to_string();
     assert_eq!((&posted[0].debit_account_id, &posted[0].credit_account_id), (&own, &cash("ATM-1")));
-    assert_eq!((&posted[1].debit_account_id, &posted[1].credit_account_id), (&cash("ATM-1"), &own));
+    let deposits = AccountId::of_deposit_box("ATM-1", Currency::BDT).to_string();
+    assert_eq!((&posted[1].debit_account_id, &posted[1].credit_account_id), (&deposits, &own));
     assert_eq!(shown(withdrawn.outcome), Some(DEBIT_BALANCE));
     assert_eq!(shown(deposited.outcome), Some(CREDIT_BALANCE));
 }
@@ -133,6 +134,10 @@ async fn the_banks_own_accounts_cannot_be_paid_and_look_like_unknown_ones() {
     for (to, kind) in [
         (AccountId::of_cash("ATM-1", Currency::BDT), Some(AccountKind::Cash)),
         (AccountId::of_suspense("ATM-1", Currency::BDT), Some(AccountKind::Suspense)),
+        (AccountId::of_deposit_box("ATM-1", Currency::BDT), Some(AccountKind::Cash)),
+        (AccountId::of_reject("ATM-1", Currency::BDT), Some(AccountKind::Cash)),
+        (AccountId::of_retract("ATM-1", Currency::BDT), None),
+        (AccountId::of_vault(Currency::BDT), Some(AccountKind::Cash)),
         (AccountId::of_opening_balances(Currency::BDT), Some(AccountKind::OpeningBalance)),
         (AccountId::of_number("nobody"), None),
     ] {
@@ -371,9 +376,10 @@ async fn row_06_a_transaction_is_seen_by_its_accounts_and_its_terminal_only() {
     // The machine alone, after a restart: the customer's side, whichever that is.
     let machine = Machine { session: None, ..payer.clone() };
     assert_eq!(read(&machine, &cash_out).await.unwrap().balance.unwrap().balance_minor_units, DEBIT_BALANCE);
-    let cash_in = record(&world, &payer.terminal(), TransactionState::Posted, &cash("ATM-1"), &own);
+    let deposits = AccountId::of_deposit_box("ATM-1", Currency::BDT).to_string();
+    let cash_in = record(&world, &payer.terminal(), TransactionState::Posted, &deposits, &own);
     assert_eq!(read(&machine, &cash_in).await.unwrap().balance.unwrap().balance_minor_units, CREDIT_BALANCE);
-    world.ledger.add_account(&cash("ATM-1"), AccountKind::Cash);
+    world.ledger.add_account(&deposits, AccountKind::Cash);
     let nameless = Machine { atm_id: None, ..machine };
     assert_eq!(read(&nameless, &cash_in).await.unwrap().balance.unwrap().balance_minor_units, CREDIT_BALANCE);
     assert_eq!(read(&nameless, &id).await.unwrap().balance.unwrap().balance_minor_units, DEBIT_BALANCE);
@@ -433,13 +439,45 @@ async fn a_cancel_shows_the_balance_of_the_customers_side() {
             .into_inner()
             .outcome
     };
-    let deposit = record(&world, &machine.terminal(), TransactionState::Posted, &cash("ATM-1"), &own);
+    let deposits = AccountId::of_deposit_box("ATM-1", Currency::BDT).to_string();
+    let deposit = record(&world, &machine.terminal(), TransactionState::Posted, &deposits, &own);
     assert_eq!(shown(cancel(deposit).await), Some(CREDIT_BALANCE));
     let withdrawal = record(&world, &machine.terminal(), TransactionState::Cancelled, &own, &cash("ATM-1"));
     assert_eq!(shown(cancel(withdrawal).await), Some(DEBIT_BALANCE));
     let biva = account_of(OTHER_CARD).to_string();
     let transfer = record(&world, &machine.terminal(), TransactionState::Posted, &own, &biva);
     assert_eq!(shown(cancel(transfer).await), Some(DEBIT_BALANCE));
+}
+
+#[tokio::test]
+async fn a_movement_of_the_machines_own_cash_is_no_customers_and_shows_no_balance() {
+    let world = bank().await;
+    let machine = world.machine("ATM-1");
+    let vault = AccountId::of_vault(Currency::BDT).to_string();
+    let load = record(&world, &machine.terminal(), TransactionState::Posted, &cash("ATM-1"), &vault);
+    let nameless = Machine { atm_id: None, ..machine.clone() };
+    for account in [&vault, &cash("ATM-1")] {
+        world.ledger.add_account(account, AccountKind::Cash);
+    }
+    for machine in [machine, nameless] {
+        assert_eq!(read(&machine, &load).await.unwrap().balance, None);
+        let request = CancelTransactionRequest { transaction_id: load.clone() };
+        let answer = machine.client.clone().cancel_transaction(machine.request(request)).await.unwrap();
+        assert_eq!(shown(answer.into_inner().outcome), None);
+    }
+}
+
+#[tokio::test]
+async fn a_suspect_withdrawal_is_shown_as_what_it_is() {
+    let world = bank().await;
+    let payer = world.customer("ATM-1", CARD).await;
+    let own = account_of(CARD).to_string();
+    let id = record(&world, &payer.terminal(), TransactionState::Suspect, &own, &cash("ATM-1"));
+    let request = GetTransactionRequest { transaction_id: id };
+    let answer = payer.client.clone().get_transaction(payer.request(request)).await.unwrap().into_inner();
+    assert_eq!(answer.current_state(), TransactionState::Suspect);
+    assert_eq!(answer.outcomes[0].state(), TransactionState::Suspect);
+    assert_eq!(answer.outcomes[0].balance.unwrap().balance_minor_units, DEBIT_BALANCE);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! An auth that knows two cards, signs real tokens, and fails when it is told to.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub(crate) struct FakeAuth {
     sessions: Mutex<u128>,
     revocations: broadcast::Sender<Vec<Revocation>>,
     first: Mutex<Vec<Revocation>>,
+    /// Which terminal a machine's name is bound to.
+    pub(crate) terminals: Mutex<HashMap<String, String>>,
 }
 
 impl FakeAuth {
@@ -66,6 +69,7 @@ impl FakeAuth {
             sessions: Mutex::new(1),
             revocations: broadcast::Sender::new(16),
             first: Mutex::default(),
+            terminals: Mutex::default(),
         })
     }
 
@@ -109,6 +113,20 @@ impl FakeAuth {
         let _ = self.revocations.send(vec![revocation]);
     }
 
+    /// Whether the name is bound to this terminal, or refused because it is bound to another.
+    fn bound(&self, atm_id: &str, terminal_id: &str) -> Result<bool, Status> {
+        match self.terminals.lock().unwrap().get(atm_id) {
+            None => Ok(false),
+            Some(owner) if owner == terminal_id => Ok(true),
+            Some(_) => Err(with_reason(
+                Code::PermissionDenied,
+                "row in terminals has another key",
+                "TERMINAL_MISMATCH",
+                &[],
+            )),
+        }
+    }
+
     fn wrong() -> Status {
         with_reason(Code::Unauthenticated, "no such card in /var/lib/auth.db", "WRONG_CARD_OR_PIN", &[])
     }
@@ -128,6 +146,7 @@ impl AuthService for Shared {
         if ![CARD, OTHER_CARD].contains(&asked.card_number.as_str()) || asked.pin != PIN {
             return Err(FakeAuth::wrong());
         }
+        self.0.terminals.lock().unwrap().entry(asked.atm_id.clone()).or_insert(asked.terminal_id.clone());
         let claims = self.0.claims(&asked.card_number, &asked.atm_id, &asked.terminal_id);
         let session = Session {
             session_id: claims.sid.to_string(),
@@ -136,6 +155,25 @@ impl AuthService for Shared {
         };
         let session_token = FakeAuth::sign(&claims);
         Ok(Response::new(VerifyPinResponse { session_token, session: Some(session) }))
+    }
+
+    async fn sign_on_terminal(
+        &self,
+        request: Request<SignOnTerminalRequest>,
+    ) -> Result<Response<SignOnTerminalResponse>, Status> {
+        let asked = request.get_ref().clone();
+        self.0.log.enter("SignOnTerminal", request).await?;
+        let bound = self.0.bound(&asked.atm_id, &asked.terminal_id)?;
+        Ok(Response::new(SignOnTerminalResponse { bound }))
+    }
+
+    async fn get_terminal(
+        &self,
+        request: Request<GetTerminalRequest>,
+    ) -> Result<Response<GetTerminalResponse>, Status> {
+        let asked = request.get_ref().clone();
+        self.0.log.enter("GetTerminal", request).await?;
+        Ok(Response::new(GetTerminalResponse { bound: self.0.bound(&asked.atm_id, &asked.terminal_id)? }))
     }
 
     async fn close_session(

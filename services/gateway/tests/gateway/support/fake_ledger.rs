@@ -161,6 +161,31 @@ impl LedgerService for Shared {
         Ok(Response::new(CancelTransactionResponse { outcome: Some(outcome), current_state }))
     }
 
+    async fn suspend_transaction(
+        &self,
+        request: Request<SuspendTransactionRequest>,
+    ) -> Answer<SuspendTransactionResponse> {
+        let asked = request.get_ref().clone();
+        self.0.log.enter("SuspendTransaction", request).await?;
+        let amount = Some(Money { currency_code: "BDT".to_owned(), minor_units: 700 });
+        let outcome = self.0.outcome(&asked.transaction_id, TransactionState::Suspect, "d", "c", amount);
+        let current_state = FakeLedger::state(&outcome);
+        Ok(Response::new(SuspendTransactionResponse { outcome: Some(outcome), current_state }))
+    }
+
+    async fn resolve_transaction(
+        &self,
+        request: Request<ResolveTransactionRequest>,
+    ) -> Answer<ResolveTransactionResponse> {
+        let asked = request.get_ref().clone();
+        self.0.log.enter("ResolveTransaction", request).await?;
+        let nothing = asked.amount.as_ref().is_some_and(|amount| amount.minor_units == 0);
+        let state = if nothing { TransactionState::Cancelled } else { TransactionState::Captured };
+        let outcome = self.0.outcome(&asked.transaction_id, state, "d", "c", asked.amount);
+        let current_state = FakeLedger::state(&outcome);
+        Ok(Response::new(ResolveTransactionResponse { outcome: Some(outcome), current_state }))
+    }
+
     async fn batch_execute(&self, request: Request<BatchExecuteRequest>) -> Answer<BatchExecuteResponse> {
         self.0.log.enter("BatchExecute", request).await?;
         Err(Status::unimplemented("the real ledger does this"))
@@ -185,7 +210,17 @@ impl LedgerService for Shared {
         &self,
         request: Request<ListAccountEntriesRequest>,
     ) -> Answer<ListAccountEntriesResponse> {
+        // One page, and an empty one behind it.
+        let last = request.get_ref().page_token == "next";
+        let known = self.0.accounts.lock().unwrap().contains_key(&request.get_ref().account_id);
+        let reads_a_place = request.get_ref().page_size >= 100;
         self.0.log.enter("ListAccountEntries", request).await?;
+        if reads_a_place && !known {
+            return Err(Status::not_found("no row in accounts"));
+        }
+        if last {
+            return Ok(Response::new(ListAccountEntriesResponse::default()));
+        }
         let steps = self.0.entries.lock().unwrap().clone();
         Ok(Response::new(ListAccountEntriesResponse { steps, next_page_token: "next".to_owned() }))
     }
