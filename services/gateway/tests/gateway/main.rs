@@ -12,6 +12,7 @@ mod operators;
 mod places;
 mod sessions;
 mod support;
+mod suspects;
 mod text;
 mod upstream;
 mod wire;
