@@ -68,14 +68,14 @@ pub enum Failure {
         /// Where the transaction stands.
         state: TransactionState,
     },
-    /// A suspension that no repetition will make succeed: the transaction never held money.
+    /// A suspension that no repetition will make succeed, as a rule because the transaction never held money.
     NotSuspendable {
         /// Where the transaction stands.
         state: TransactionState,
     },
     /// A resolution that no repetition will make succeed.
     NotResolvable {
-        /// Where the transaction stands: SUSPECT when more was posted than held.
+        /// Where the transaction stands: SUSPECT when more was asked for than is held.
         state: TransactionState,
     },
     /// There is no room for this call now; it was not begun.
@@ -106,6 +106,8 @@ pub enum CaptureObstacle {
     NothingToCapture,
     /// More was captured than held.
     CaptureExceedsHold,
+    /// It is suspended until a person decides.
+    Suspended,
     /// The ledger gave another reason.
     Other,
 }

@@ -80,11 +80,17 @@ pub fn status(ids: &dyn IdSource, failure: Failure) -> Status {
             "OPENING_BALANCE_DECLINED",
         ),
         Failure::NotCapturable { reason, state } => not_capturable(reason, state),
+        Failure::NotSuspendable { state: state @ TransactionState::Unspecified } => {
+            in_state("the transaction cannot be suspended", "NOT_SUSPENDABLE", state)
+        }
         Failure::NotSuspendable { state } => {
             in_state("the transaction holds nothing that could be suspended", "NOTHING_TO_SUSPEND", state)
         }
         Failure::NotResolvable { state: state @ TransactionState::Suspect } => {
             in_state("the amount is larger than what is held", "RESOLUTION_EXCEEDS_HOLD", state)
+        }
+        Failure::NotResolvable { state: state @ TransactionState::Unspecified } => {
+            in_state("the transaction cannot be resolved", "NOT_RESOLVABLE", state)
         }
         Failure::NotResolvable { state } => in_state("the transaction is not suspect", "NOT_SUSPECT", state),
         Failure::Busy { retry_after } => {
@@ -173,6 +179,7 @@ fn not_capturable(obstacle: CaptureObstacle, state: TransactionState) -> Status 
         CaptureObstacle::CaptureExceedsHold => {
             ("the capture is larger than the hold", "CAPTURE_EXCEEDS_HOLD")
         }
+        CaptureObstacle::Suspended => ("the transaction is suspended until a person decides", "SUSPENDED"),
         CaptureObstacle::Other => ("the transaction cannot be captured", "NOT_CAPTURABLE"),
     };
     in_state(message, reason, state)
@@ -229,6 +236,25 @@ mod tests {
         assert_eq!(rich::reason(&unknown).as_deref(), Some("OUTCOME_UNKNOWN"));
         assert_eq!(rich::retry_delay(&unknown), Some(retry_after));
         assert!([not_processed, unknown].iter().all(|status| status.code() == Code::Unavailable));
+    }
+
+    #[test]
+    fn what_cannot_be_suspended_or_resolved_says_why() {
+        use TransactionState::{Held, Posted, Suspect, Unspecified};
+        for (failure, reason, state) in [
+            (Failure::NotSuspendable { state: Posted }, "NOTHING_TO_SUSPEND", "POSTED"),
+            (Failure::NotSuspendable { state: Unspecified }, "NOT_SUSPENDABLE", "UNSPECIFIED"),
+            (Failure::NotResolvable { state: Held }, "NOT_SUSPECT", "HELD"),
+            (Failure::NotResolvable { state: Suspect }, "RESOLUTION_EXCEEDS_HOLD", "SUSPECT"),
+            (Failure::NotResolvable { state: Unspecified }, "NOT_RESOLVABLE", "UNSPECIFIED"),
+        ] {
+            let status = status(&SystemIds, failure);
+            assert_eq!(
+                (status.code(), rich::reason(&status).as_deref()),
+                (Code::FailedPrecondition, Some(reason))
+            );
+            assert_eq!(status.get_details_error_info().unwrap().metadata["state"], state);
+        }
     }
 
     #[test]

@@ -227,6 +227,7 @@ fn not_capturable(status: &Status) -> Failure {
     let reason = match rich::reason(status).as_deref() {
         Some("NOTHING_TO_CAPTURE") => CaptureObstacle::NothingToCapture,
         Some("CAPTURE_EXCEEDS_HOLD") => CaptureObstacle::CaptureExceedsHold,
+        Some("SUSPENDED") => CaptureObstacle::Suspended,
         Some(_) | None => CaptureObstacle::Other,
     };
     Failure::NotCapturable { reason, state: state_of(status) }
@@ -292,6 +293,14 @@ mod tests {
             };
             assert_eq!(of_ledger(error, Asked::Transaction), expected);
         }
+    }
+
+    #[test]
+    fn a_capture_of_what_is_suspended_says_so() {
+        let state = [("state", "TRANSACTION_STATE_SUSPECT".to_owned())];
+        let failure = of_ledger(with(Code::FailedPrecondition, "SUSPENDED", &state), Asked::Cash);
+        let (reason, state) = (CaptureObstacle::Suspended, TransactionState::Suspect);
+        assert_eq!(failure, Failure::NotCapturable { reason, state });
     }
 
     #[test]

@@ -78,6 +78,7 @@ async fn a_suspect_stays_frozen_until_a_person_decides_and_then_reads_like_a_wit
 
     let status = farhan.capture(&id, 30_000).await.unwrap_err();
     assert_eq!((status.code(), &*metadata(&status, "state")), (Code::FailedPrecondition, "SUSPECT"));
+    assert_eq!(reason(&status).as_deref(), Some("SUSPENDED"));
     assert_eq!(farhan.cancel(&id).await.unwrap().current_state(), TransactionState::Suspect);
     let seen = farhan.transaction(&id).await.unwrap();
     assert_eq!(seen.current_state(), TransactionState::Suspect);
