@@ -55,7 +55,7 @@ impl Auth {
                     tracing::warn!(
                         %atm_id,
                         epoch = boot.mark().epoch,
-                        ?recorded,
+                        recorded,
                         "a machine was refused: another start took its place; was its disk copied or restored?"
                     );
                     Err(Failure::StaleBoot)

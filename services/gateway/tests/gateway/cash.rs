@@ -404,8 +404,8 @@ async fn the_suspects_of_a_machine_are_what_its_suspense_account_still_holds() {
         credits_pending_minor_units: held,
         ..Account::default()
     };
-    *world.ledger.entries.lock().unwrap() =
-        vec![step("b", 5, 9), step("a", -7, 8), step("a", 7, 6), step("c", 3, 5)];
+    *world.ledger.entries.lock().unwrap() = vec![step("b", 5, 9), step("a", -7, 8)];
+    *world.ledger.older_entries.lock().unwrap() = vec![step("a", 7, 6), step("c", 3, 5)];
     let list = async || {
         let asked = ListSuspectsRequest { atm_id: "ATM-1".to_owned() };
         world.admin().list_suspects(as_operator(asked)).await.unwrap().into_inner()
@@ -422,6 +422,12 @@ async fn the_suspects_of_a_machine_are_what_its_suspense_account_still_holds() {
             assert!(suspect.amount.as_ref().unwrap().minor_units > 0);
         }
     }
+    // Books without an end do not make a call without an end.
+    world.ledger.pages_never_end.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.ledger.accounts.lock().unwrap().insert(suspense.to_string(), account(1_000_000));
+    let before = world.ledger.log.count("ListAccountEntries");
+    assert!(!list().await.complete);
+    assert_eq!(world.ledger.log.count("ListAccountEntries") - before, 20);
 }
 
 #[tokio::test]

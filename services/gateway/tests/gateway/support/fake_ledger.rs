@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use atm_proto::ledger::ledger_service_server::{LedgerService, LedgerServiceServer};
@@ -23,6 +24,10 @@ pub(crate) struct FakeLedger {
     pub(crate) accounts: Mutex<HashMap<String, Account>>,
     pub(crate) transactions: Mutex<HashMap<String, GetTransactionResponse>>,
     pub(crate) entries: Mutex<Vec<Step>>,
+    /// The page behind the first one.
+    pub(crate) older_entries: Mutex<Vec<Step>>,
+    /// Whether there is always one more page, like the first.
+    pub(crate) pages_never_end: AtomicBool,
 }
 
 impl FakeLedger {
@@ -210,8 +215,8 @@ impl LedgerService for Shared {
         &self,
         request: Request<ListAccountEntriesRequest>,
     ) -> Answer<ListAccountEntriesResponse> {
-        // One page, and an empty one behind it.
-        let last = request.get_ref().page_token == "next";
+        let endless = self.0.pages_never_end.load(Ordering::SeqCst);
+        let last = request.get_ref().page_token == "next" && !endless;
         let known = self.0.accounts.lock().unwrap().contains_key(&request.get_ref().account_id);
         let reads_a_place = request.get_ref().page_size >= 100;
         self.0.log.enter("ListAccountEntries", request).await?;
@@ -219,7 +224,8 @@ impl LedgerService for Shared {
             return Err(Status::not_found("no row in accounts"));
         }
         if last {
-            return Ok(Response::new(ListAccountEntriesResponse::default()));
+            let steps = self.0.older_entries.lock().unwrap().clone();
+            return Ok(Response::new(ListAccountEntriesResponse { steps, next_page_token: String::new() }));
         }
         let steps = self.0.entries.lock().unwrap().clone();
         Ok(Response::new(ListAccountEntriesResponse { steps, next_page_token: "next".to_owned() }))
