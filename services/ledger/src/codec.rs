@@ -1,14 +1,15 @@
 //! How a step is written to storage: one version byte, then a flat protobuf message.
 //!
 //! Protobuf keeps old steps readable when fields are added, and lets anyone look into a row with `protoc
-//! --decode_raw`. The message has no nested messages and, on the hot path, no strings, so that encoding
-//! allocates nothing: ids are pairs (or fours) of fixed 64-bit numbers. Equal steps give equal bytes, which
-//! is what the hash chain needs. A step's id and ordinal are its key and not part of the bytes; nor is what
-//! follows from the rest: a leg's account is the transfer's, and both legs change by the same amounts.
+//! --decode_raw`. On the hot path the message has no nested messages and no strings, so that encoding
+//! allocates nothing: ids are pairs (or fours) of fixed 64-bit numbers. What only a suspension or a resolution
+//! has is in one nested message. Equal steps give equal bytes, which is what the hash chain needs. A step's id
+//! and ordinal are its key and not part of the bytes; nor is what follows from the rest: a leg's account is
+//! the transfer's, and how the credits change follows from the amount and from how the debit does.
 
 use atm_ledger_core::{
-    AccountKind, AccountTerms, Action, Balance, Decline, DeclineReason, EntryRef, Leg, Side, Step, StepKind,
-    Transfer,
+    AccountKind, AccountTerms, Action, Balance, Decline, DeclineReason, EntryRef, Leg, Resolution, Step,
+    StepKind, Transfer,
 };
 use atm_types::{AccountId, Currency, TerminalId, Timestamp, TransactionId};
 use prost::Message as _;
@@ -103,7 +104,7 @@ struct Record {
     debit_balance_available: i64,
     #[prost(sint64, tag = "17")]
     credit_balance_available: i64,
-    /// 0 when there is none; otherwise 1 + 2 × ordinal, + 1 on the credit side.
+    /// See [`entry_numbers`].
     #[prost(uint32, tag = "18")]
     debit_previous: u32,
     #[prost(fixed64, tag = "19")]
@@ -148,6 +149,36 @@ struct Record {
     overdraft_limit: i64,
     #[prost(sint64, tag = "37")]
     daily_withdrawal_limit: i64,
+    /// Suspensions and resolutions.
+    #[prost(message, optional, boxed, tag = "38")]
+    suspense: Option<Box<Suspense>>,
+}
+
+/// The leg on the suspense account, and what a resolution says besides.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Suspense {
+    #[prost(fixed64, tag = "1")]
+    account_high: u64,
+    #[prost(fixed64, tag = "2")]
+    account_low: u64,
+    #[prost(sint64, tag = "3")]
+    balance_posted: i64,
+    #[prost(sint64, tag = "4")]
+    balance_available: i64,
+    /// As in [`Record`].
+    #[prost(uint32, tag = "5")]
+    previous: u32,
+    #[prost(fixed64, tag = "6")]
+    previous_high: u64,
+    #[prost(fixed64, tag = "7")]
+    previous_low: u64,
+    /// Resolutions.
+    #[prost(sint32, tag = "8")]
+    counted_day: i32,
+    #[prost(string, tag = "9")]
+    operator: String,
+    #[prost(string, tag = "10")]
+    reason: String,
 }
 
 /// The numbers of the actions; for ever.
@@ -162,6 +193,8 @@ enum Variant {
     Cancel = 7,
     Expire = 8,
     CaptureLate = 9,
+    Suspend = 10,
+    Resolve = 11,
 }
 
 impl Record {
@@ -213,6 +246,18 @@ impl Record {
                 record.set_legs(transfer, legs)?;
                 Variant::CaptureLate
             }
+            Action::Suspend { transfer, legs } => {
+                record.set_suspense(transfer, legs, suspended_changes(transfer, legs[0].pending))?;
+                Variant::Suspend
+            }
+            Action::Resolve { transfer, legs, counted_day, resolution } => {
+                let suspense =
+                    record.set_suspense(transfer, legs, resolved_changes(transfer, legs[0].pending))?;
+                suspense.counted_day = *counted_day;
+                suspense.operator = resolution.operator.to_string();
+                suspense.reason = resolution.reason.to_string();
+                Variant::Resolve
+            }
         };
         record.action = variant as u32;
         Ok(record)
@@ -227,8 +272,19 @@ impl Record {
 
     fn set_legs(&mut self, transfer: &Transfer, legs: &[Leg; 2]) -> Result<(), EncodeError> {
         let [debit, credit] = legs;
-        let of_transfer = debit.account_id == transfer.debit && credit.account_id == transfer.credit;
-        if !of_transfer || debit.posted != credit.posted || debit.pending != credit.pending {
+        if debit.posted != credit.posted || debit.pending != credit.pending {
+            return Err(EncodeError);
+        }
+        self.set_debit_and_credit(transfer, debit, credit)
+    }
+
+    fn set_debit_and_credit(
+        &mut self,
+        transfer: &Transfer,
+        debit: &Leg,
+        credit: &Leg,
+    ) -> Result<(), EncodeError> {
+        if debit.account_id != transfer.debit || credit.account_id != transfer.credit {
             return Err(EncodeError);
         }
         self.set_transfer(transfer);
@@ -239,6 +295,33 @@ impl Record {
         (self.credit_previous, self.credit_previous_high, self.credit_previous_low) =
             entry_numbers(credit.previous);
         Ok(())
+    }
+
+    /// `changes` is how the legs have to change for the bytes to say it.
+    fn set_suspense(
+        &mut self,
+        transfer: &Transfer,
+        legs: &[Leg; 3],
+        changes: Option<Changes>,
+    ) -> Result<&mut Suspense, EncodeError> {
+        let [debit, credit, suspense] = legs;
+        let found = [debit, credit, suspense].map(|leg| (leg.posted, leg.pending));
+        if changes != Some(found) {
+            return Err(EncodeError);
+        }
+        self.set_debit_and_credit(transfer, debit, credit)?;
+        let (account_high, account_low) = suspense.account_id.as_uuid().as_u64_pair();
+        let (previous, previous_high, previous_low) = entry_numbers(suspense.previous);
+        Ok(self.suspense.insert(Box::new(Suspense {
+            account_high,
+            account_low,
+            balance_posted: suspense.balance.posted,
+            balance_available: suspense.balance.available,
+            previous,
+            previous_high,
+            previous_low,
+            ..Suspense::default()
+        })))
     }
 
     fn set_balances(&mut self, debit: Balance, credit: Balance) {
@@ -259,7 +342,9 @@ impl Record {
             | StepKind::Capture
             | StepKind::Cancel
             | StepKind::Expire
-            | StepKind::CaptureLate => return Err(EncodeError),
+            | StepKind::CaptureLate
+            | StepKind::Suspend
+            | StepKind::Resolve => return Err(EncodeError),
         };
         self.decline_reason = match decline.reason {
             DeclineReason::InsufficientFunds => 1,
@@ -316,6 +401,9 @@ impl Record {
         if is(number, Variant::Decline) {
             return self.decline(transfer);
         }
+        if is(number, Variant::Suspend) || is(number, Variant::Resolve) {
+            return self.suspend_or_resolve(transfer, is(number, Variant::Resolve));
+        }
         let legs = self.legs(&transfer)?;
         if is(number, Variant::Hold) {
             let expire_time = Timestamp::from_nanos(self.expire_time_nanos);
@@ -368,6 +456,40 @@ impl Record {
         Ok([leg(transfer.debit, debit, debit_previous), leg(transfer.credit, credit, credit_previous)])
     }
 
+    fn suspend_or_resolve(&self, transfer: Transfer, resolves: bool) -> Result<Action, DecodeError> {
+        const MISSHAPEN: DecodeError = DecodeError("its leg on suspense is not known");
+        let suspense = self.suspense.as_ref().ok_or(MISSHAPEN)?;
+        let changes = if resolves {
+            resolved_changes(&transfer, self.pending)
+        } else {
+            suspended_changes(&transfer, self.pending)
+        };
+        let [mut debit, mut credit] = self.legs(&transfer)?;
+        let mut on_suspense = Leg {
+            account_id: account_of(suspense.account_high, suspense.account_low),
+            posted: 0,
+            pending: 0,
+            balance: Balance { posted: suspense.balance_posted, available: suspense.balance_available },
+            previous: entry_of(suspense.previous, suspense.previous_high, suspense.previous_low)?,
+        };
+        // One spelling only: what follows from the amount is stored all the same, for the debit.
+        let changes = changes.filter(|[debit, ..]| *debit == (self.posted, self.pending)).ok_or(MISSHAPEN)?;
+        for (leg, (posted, pending)) in [&mut debit, &mut credit, &mut on_suspense].into_iter().zip(changes) {
+            (leg.posted, leg.pending) = (posted, pending);
+        }
+        let legs = Box::new([debit, credit, on_suspense]);
+        Ok(if resolves {
+            let resolution = Resolution {
+                operator: suspense.operator.as_str().into(),
+                reason: suspense.reason.as_str().into(),
+            };
+            let counted_day = suspense.counted_day;
+            Action::Resolve { transfer, legs, counted_day, resolution: Box::new(resolution) }
+        } else {
+            Action::Suspend { transfer, legs }
+        })
+    }
+
     fn decline(&self, transfer: Transfer) -> Result<Action, DecodeError> {
         let kind = match self.declined_kind {
             1 => StepKind::Post,
@@ -407,6 +529,26 @@ impl Record {
     }
 }
 
+/// Posted and pending change of debit, credit and credit on suspense.
+type Changes = [(i64, i64); 3];
+
+/// How a suspension changes its legs, given the pending change of its debit: none when the hold stood, the
+/// amount when it was gone.
+fn suspended_changes(transfer: &Transfer, debit_pending: i64) -> Option<Changes> {
+    let amount = transfer.amount;
+    let credit_pending = debit_pending.checked_sub(amount)?;
+    (debit_pending == 0 || debit_pending == amount).then_some([
+        (0, debit_pending),
+        (0, credit_pending),
+        (0, amount),
+    ])
+}
+
+/// How a resolution changes its legs, given the pending change of its debit: what was frozen, negative.
+fn resolved_changes(transfer: &Transfer, debit_pending: i64) -> Option<Changes> {
+    Some([(transfer.amount, debit_pending), (transfer.amount, 0), (0, debit_pending)])
+}
+
 /// The number that stands for a kind of account on storage; for ever.
 pub(crate) const fn account_kind_number(kind: AccountKind) -> u32 {
     match kind {
@@ -442,17 +584,30 @@ fn account_of(high: u64, low: u64) -> AccountId {
     AccountId::from_uuid(uuid::Uuid::from_u64_pair(high, low))
 }
 
+/// How many entries the first two legs of all ordinals make.
+const FIRST_LEGS: u32 = 2 * 256;
+
+/// An entry as a number and the two halves of its transaction's id. The number is 0 when there is no entry;
+/// 1 + 2 × ordinal + leg on the first two legs, which were all there was once; and 513 + ordinal on the third,
+/// with another 256 for each leg after it.
 fn entry_numbers(entry: Option<EntryRef>) -> (u32, u64, u64) {
     let Some(entry) = entry else { return (0, 0, 0) };
     let (high, low) = entry.id.as_uuid().as_u64_pair();
-    (1 + 2 * u32::from(entry.ordinal) + u32::from(entry.side == Side::Credit), high, low)
+    let (ordinal, leg) = (u32::from(entry.ordinal), u32::from(entry.leg));
+    let place = if leg < 2 { 2 * ordinal + leg } else { FIRST_LEGS + 256 * (leg - 2) + ordinal };
+    (1 + place, high, low)
 }
 
 fn entry_of(place: u32, high: u64, low: u64) -> Result<Option<EntryRef>, DecodeError> {
     let Some(place) = place.checked_sub(1) else { return Ok(None) };
-    let side = if place % 2 == 0 { Side::Debit } else { Side::Credit };
-    let ordinal = u8::try_from(place / 2).map_err(|_| DecodeError("the entry before it is not known"))?;
-    Ok(Some(EntryRef { id: TransactionId::from_uuid(uuid::Uuid::from_u64_pair(high, low)), ordinal, side }))
+    let (ordinal, leg) = match place.checked_sub(FIRST_LEGS) {
+        None => (place / 2, place % 2),
+        Some(place) => (place % 256, 2 + place / 256),
+    };
+    let byte =
+        |number: u32| u8::try_from(number).map_err(|_| DecodeError("the entry before it is not known"));
+    let id = TransactionId::from_uuid(uuid::Uuid::from_u64_pair(high, low));
+    Ok(Some(EntryRef { id, ordinal: byte(ordinal)?, leg: byte(leg)? }))
 }
 
 fn terminal_words(terminal: TerminalId) -> [u64; 4] {

@@ -31,7 +31,8 @@ pub struct Options {
     pub data: PathBuf,
     /// The time zone whose days daily limits count.
     pub time_zone: TimeZone,
-    /// How many commands may wait for the writer; one eighth of it is kept for captures and cancels.
+    /// How many commands may wait for the writer; one eighth of it is kept for captures, cancels and
+    /// suspensions.
     pub queue_commands: usize,
     /// How many commands the writer gathers for one commit. A call with more is not split.
     pub batch_commands: usize,
@@ -39,7 +40,7 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// How many accounts memory keeps at a checkpoint; beyond it all are let go and read again on demand.
     pub accounts_in_memory: usize,
-    /// Bytes on the disk kept for captures and cancels when everything else finds it full.
+    /// Bytes on the disk kept for captures, cancels and suspensions when everything else finds it full.
     pub reserve_bytes: u64,
 }
 
@@ -92,8 +93,8 @@ pub enum Answer {
     Refused(Refusal),
     /// Its deadline passed in the queue; it was never decided and had no effect.
     Expired,
-    /// The disk is full; it was never decided and had no effect. Captures and cancels find room for longer
-    /// than everything else.
+    /// The disk is full; it was never decided and had no effect. Captures, cancels and suspensions find room
+    /// for longer than everything else.
     NoRoom,
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use atm_ledger_core::{EntryRef, Side, Step, Transaction};
+use atm_ledger_core::{EntryRef, Step, Transaction};
 use atm_types::{AccountId, TransactionId};
 
 use crate::codec::decode_stored;
@@ -111,9 +111,8 @@ fn entries(
             return if walked == 0 { Ok(None) } else { Err(no_step(key)) };
         };
         let step = decode_stored(key, &data)?;
-        let index = usize::from(entry.side == Side::Credit);
-        let leg = step.action.legs().map(|legs| legs[index]).filter(|leg| leg.account_id == account);
-        let Some(leg) = leg else {
+        let leg = step.action.legs().get(usize::from(entry.leg)).copied();
+        let Some(leg) = leg.filter(|leg| leg.account_id == account) else {
             return if walked == 0 { Ok(None) } else { Err(no_step(key)) };
         };
         page.next = leg.previous;

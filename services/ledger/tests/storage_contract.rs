@@ -9,7 +9,7 @@ use atm_ledger::storage::sqlite::SqliteStore;
 use atm_ledger::storage::{
     Checkpoint, CheckpointChanges, Commit, CommitError, EncodedSteps, Head, StepKey, Store,
 };
-use atm_ledger_core::{Account, AccountKind, AccountTerms, EntryRef, Side, Totals, Withdrawn};
+use atm_ledger_core::{Account, AccountKind, AccountTerms, EntryRef, Totals, Withdrawn};
 use atm_types::{AccountId, Currency, Timestamp, TransactionId};
 
 /// Somewhere that stores are opened on, again and again.
@@ -105,7 +105,7 @@ fn account(byte: u8, debits_posted: i64) -> Account {
         create_time: Timestamp::from_nanos(-5),
         totals: Totals { debits_posted, credits_posted: i64::MAX, debits_pending: 3, credits_pending: 4 },
         withdrawn: Withdrawn { day: -1, amount: 9 },
-        newest_entry: (byte > 1).then(|| EntryRef { id: id(byte), ordinal: 2, side: Side::Credit }),
+        newest_entry: (byte > 1).then(|| EntryRef { id: id(byte), ordinal: 2, leg: 2 }),
     }
 }
 

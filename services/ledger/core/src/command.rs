@@ -63,6 +63,34 @@ pub struct Capture {
     pub authorization: Option<Authorization>,
 }
 
+/// Asks to freeze a hold of which nobody knows whether its cash left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspend {
+    /// The id of the hold.
+    pub id: TransactionId,
+    /// The owner named in the hold.
+    pub terminal: TerminalId,
+    /// The account that the credit waits on meanwhile.
+    pub suspense: AccountId,
+    /// As in [`Capture`].
+    pub authorization: Option<Authorization>,
+}
+
+/// Decides a frozen hold. Whoever asks has the right to: no terminal owns this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The id of the hold.
+    pub id: TransactionId,
+    /// What the customer got, in minor units: 0 to what was held.
+    pub amount: i64,
+    /// The currency of the amount.
+    pub currency: Currency,
+    /// Who decides.
+    pub operator: Box<str>,
+    /// What they go by.
+    pub reason: Box<str>,
+}
+
 /// One request to change the books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -88,6 +116,10 @@ pub enum Command {
         /// The owner.
         terminal: TerminalId,
     },
+    /// Freezes a hold.
+    Suspend(Suspend),
+    /// Decides a frozen hold.
+    Resolve(Resolve),
     /// Ends a hold whose lifetime is over. Only the ledger itself asks for it.
     Expire {
         /// The id of the hold.
@@ -103,6 +135,8 @@ impl Command {
             Self::OpenAccount(terms) => TransactionId::from_uuid(terms.account_id.as_uuid()),
             Self::Hold(hold) => hold.id,
             Self::Capture(capture) => capture.id,
+            Self::Suspend(suspend) => suspend.id,
+            Self::Resolve(resolve) => resolve.id,
             Self::Post { id, .. } | Self::Cancel { id, .. } | Self::Expire { id } => *id,
         }
     }

@@ -1,7 +1,9 @@
 //! The decisions. Each command is validated, then looked up under its id, and only then held against the
 //! balances, always in this order: a repeat must get the first answer whatever the balances are by now.
 
-use atm_types::{TerminalId, Timestamp, TransactionId};
+mod suspense;
+
+use atm_types::{Currency, TerminalId, Timestamp, TransactionId};
 
 use crate::account::{AccountKind, AccountTerms};
 use crate::command::{Capture, Command, Hold, LIFETIME_MAX, LIFETIME_MIN, Transfer};
@@ -53,6 +55,8 @@ pub fn decide<'state>(state: &'state State, command: &Command, moment: Moment) -
         Command::Hold(asked) => hold(state, asked, moment),
         Command::Capture(asked) => capture(state, asked),
         Command::Cancel { id, terminal } => cancel(state, *id, *terminal),
+        Command::Suspend(asked) => suspense::suspend(state, asked),
+        Command::Resolve(asked) => suspense::resolve(state, asked),
         Command::Expire { id } => expire(state, *id, moment),
     };
     match decided {
@@ -136,7 +140,7 @@ fn hold<'state>(state: &'state State, asked: &Hold, moment: Moment) -> Decided<'
 }
 
 /// Answers a posting or a hold whose id is known: the first outcome if it asks for the same, whatever
-/// became of it since; also the tombstone or the late capture that was here before it.
+/// became of it since; also the tombstone, late capture or suspension that was here before it.
 fn repeat<'state>(
     transaction: &'state Transaction,
     terminal: TerminalId,
@@ -173,26 +177,25 @@ fn capture<'state>(state: &'state State, asked: &Capture) -> Decided<'state> {
         return Err(Refusal::NotFound);
     }
     let last = transaction.last();
-    match (&last.action, transaction.hold()) {
+    match (&last.action, transaction.held()) {
         (Action::Capture { transfer, .. } | Action::CaptureLate { transfer, .. }, _) => {
-            first_difference(&[
-                ("amount.minor_units", transfer.amount == asked.amount),
-                ("amount.currency_code", transfer.currency == asked.currency),
-            ])?;
-            Ok(Verdict::Replay(last))
+            same_amount(last, transfer, asked.amount, asked.currency)
         }
+        (Action::Resolve { transfer, .. }, _) if transfer.amount > 0 => {
+            same_amount(last, transfer, asked.amount, asked.currency)
+        }
+        (Action::Suspend { .. }, _) => Err(Refusal::Suspended),
         (Action::Hold { .. }, Some(held)) => {
-            let transfer = captured(&held.transfer, asked, TransactionState::Held)?;
-            let legs = legs(state, transfer.debit, transfer.credit, transfer.amount, -held.transfer.amount);
+            let transfer = captured(&held, asked, TransactionState::Held)?;
+            let legs = legs(state, transfer.debit, transfer.credit, transfer.amount, -held.amount);
             let action = Action::Capture { transfer, legs: legs.ok_or(Refusal::CannotPost)? };
             Ok(Verdict::Record(asked.terminal, action))
         }
-        (Action::Cancel { .. }, Some(held)) => {
-            capture_late(state, asked, &held.transfer, TransactionState::Cancelled)
+        // A person may have been wrong, too: cash that left is never lost.
+        (Action::Cancel { .. } | Action::Resolve { .. }, Some(held)) => {
+            capture_late(state, asked, &held, TransactionState::Cancelled)
         }
-        (Action::Expire { .. }, Some(held)) => {
-            capture_late(state, asked, &held.transfer, TransactionState::Expired)
-        }
+        (Action::Expire { .. }, Some(held)) => capture_late(state, asked, &held, TransactionState::Expired),
         (Action::Tombstone, _) => {
             let state_now = TransactionState::Cancelled;
             capture_on_authorization(state, asked, Refusal::NothingToCapture { state: state_now })
@@ -204,7 +207,11 @@ fn capture<'state>(state: &'state State, asked: &Capture) -> Decided<'state> {
         (Action::Post { .. }, _) => Err(Refusal::NothingToCapture { state: TransactionState::Posted }),
         // An account's id; or steps without their hold, which no books can contain.
         (
-            Action::OpenAccount(_) | Action::Hold { .. } | Action::Cancel { .. } | Action::Expire { .. },
+            Action::OpenAccount(_)
+            | Action::Hold { .. }
+            | Action::Cancel { .. }
+            | Action::Expire { .. }
+            | Action::Resolve { .. },
             None | Some(_),
         ) => Err(Refusal::NotFound),
     }
@@ -267,6 +274,20 @@ fn expire(state: &State, id: TransactionId, moment: Moment) -> Decided<'_> {
     let legs = legs(state, transfer.debit, transfer.credit, 0, -transfer.amount);
     let action = Action::Expire { transfer, legs: legs.ok_or(Refusal::CannotPost)? };
     Ok(Verdict::Record(transaction.first().terminal, action))
+}
+
+/// Answers a posting of held money again, if it is asked for with the same amount.
+fn same_amount<'state>(
+    recorded: &'state Step,
+    transfer: &Transfer,
+    amount: i64,
+    currency: Currency,
+) -> Decided<'state> {
+    first_difference(&[
+        ("amount.minor_units", transfer.amount == amount),
+        ("amount.currency_code", transfer.currency == currency),
+    ])?;
+    Ok(Verdict::Replay(recorded))
 }
 
 fn first_difference(fields: &[(&'static str, bool)]) -> Result<(), Refusal> {

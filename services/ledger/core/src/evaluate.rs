@@ -69,11 +69,30 @@ pub(crate) fn legs(
     posted: i64,
     pending: i64,
 ) -> Option<[Leg; 2]> {
-    let leg = |account_id, side| {
-        let account = state.account(account_id)?;
-        let totals = account.totals.changed(side, posted, pending)?;
-        let balance = account.terms.balance(totals);
-        Some(Leg { account_id, posted, pending, balance, previous: account.newest_entry })
-    };
-    Some([leg(debit, Side::Debit)?, leg(credit, Side::Credit)?])
+    Some([
+        leg(state, debit, Side::Debit, posted, pending)?,
+        leg(state, credit, Side::Credit, posted, pending)?,
+    ])
+}
+
+/// Debit leg, credit leg and the credit leg on suspense, each with its own posted and pending change; `None`
+/// as in [`legs`]. The accounts must be three.
+pub(crate) fn suspense_legs(
+    state: &State,
+    transfer: &Transfer,
+    suspense: AccountId,
+    [debit, credit, on_suspense]: [(i64, i64); 3],
+) -> Option<Box<[Leg; 3]>> {
+    Some(Box::new([
+        leg(state, transfer.debit, Side::Debit, debit.0, debit.1)?,
+        leg(state, transfer.credit, Side::Credit, credit.0, credit.1)?,
+        leg(state, suspense, Side::Credit, on_suspense.0, on_suspense.1)?,
+    ]))
+}
+
+fn leg(state: &State, account_id: AccountId, side: Side, posted: i64, pending: i64) -> Option<Leg> {
+    let account = state.account(account_id)?;
+    let totals = account.totals.changed(side, posted, pending)?;
+    let balance = account.terms.balance(totals);
+    Some(Leg { account_id, posted, pending, balance, previous: account.newest_entry })
 }

@@ -8,10 +8,11 @@
 //! The words, in the order in which money meets them:
 //!
 //! - A [`Command`] asks for something under an id that its caller minted.
-//! - A [`Step`] is what was recorded for it: at most three on one id (a hold, its end, a late capture).
-//!   Steps never change, and each has the next number of the ledger's one total order.
+//! - A [`Step`] is what was recorded for it: at most five on one id (a hold, its release, its suspension,
+//!   the resolution, a late capture). Steps never change, and each has the next number of the ledger's one
+//!   total order.
 //! - A [`Leg`] is one side of a step: what it changed on one account. Every step that moves or holds money
-//!   has exactly one debit leg and one credit leg of the same size.
+//!   has one debit leg, and credit legs that add up to it: one, or two where a suspense account takes part.
 //! - A [`Refusal`] leaves no trace: the command contradicts what is recorded, or is not well formed. A
 //!   *decline* is another thing: it is a step, recorded like any other, and replayed for ever.
 
@@ -27,10 +28,11 @@ mod transaction;
 
 pub use account::{Account, AccountKind, AccountTerms, Balance, Side, Totals, Withdrawn};
 pub use command::{
-    Authorization, Capture, Command, Hold, LIFETIME_DEFAULT, LIFETIME_MAX, LIFETIME_MIN, Transfer,
+    Authorization, Capture, Command, Hold, LIFETIME_DEFAULT, LIFETIME_MAX, LIFETIME_MIN, Resolve, Suspend,
+    Transfer,
 };
 pub use decide::{Decision, Moment, decide};
 pub use refusal::Refusal;
 pub use state::{Inconsistency, State};
-pub use step::{Action, Decline, DeclineReason, EntryRef, Leg, Step, StepKind};
+pub use step::{Action, Decline, DeclineReason, EntryRef, Leg, Resolution, Step, StepKind};
 pub use transaction::{Transaction, TransactionState};

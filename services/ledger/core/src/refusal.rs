@@ -22,6 +22,27 @@ pub enum Refusal {
         /// Where the transaction stands.
         state: TransactionState,
     },
+    /// The transaction never held money, so there is nothing to freeze.
+    #[error("the transaction holds nothing that could be suspended")]
+    NothingToSuspend {
+        /// Where the transaction stands.
+        state: TransactionState,
+    },
+    /// The hold is frozen: a person decides it, and no machine any more.
+    #[error("the transaction is suspended and waits for its resolution")]
+    Suspended,
+    /// There is nothing to decide.
+    #[error("the transaction is not suspended")]
+    NotSuspended {
+        /// Where the transaction stands.
+        state: TransactionState,
+    },
+    /// A resolution would post more than is frozen.
+    #[error("the resolution is larger than the hold")]
+    ResolutionExceedsHold {
+        /// Minor units that are frozen.
+        held: i64,
+    },
     /// More was captured than held.
     #[error("the capture is larger than the hold")]
     CaptureExceedsHold {
@@ -45,7 +66,8 @@ pub enum Refusal {
         expected: Currency,
     },
     /// An account is missing, or a total would overflow, where the money must be posted all the same: only
-    /// a late capture on books restored from an older backup can meet this.
+    /// a late capture or a suspension on books restored from an older backup, or totals at the end of 64
+    /// bits, can meet this.
     #[error("the books cannot take this posting")]
     CannotPost,
 }

@@ -9,7 +9,7 @@ use atm_types::{AccountId, Timestamp, TransactionId};
 
 use crate::account::{Account, AccountKind, Side, Withdrawn};
 use crate::at_hand::{Accounts, Transactions};
-use crate::command::Command;
+use crate::command::{Authorization, Command};
 use crate::step::{Action, Leg, Step};
 use crate::transaction::{OpenHold, Transaction};
 
@@ -83,19 +83,28 @@ impl State {
         self.transactions.insert(transaction);
     }
 
-    /// The two accounts that deciding `command` looks at. Its transaction must be at hand.
-    pub fn accounts_of(&self, command: &Command) -> [Option<AccountId>; 2] {
-        let held = |id| self.transactions.get(id).and_then(|t| t.first().action.transfer()).copied();
-        let transfer = match command {
-            Command::OpenAccount(terms) => return [Some(terms.account_id), None],
-            Command::Post { transfer, .. } => Some(*transfer),
-            Command::Hold(hold) => Some(hold.transfer),
-            Command::Capture(capture) => {
-                held(capture.id).or_else(|| capture.authorization.map(|authorization| authorization.transfer))
-            }
-            Command::Cancel { id, .. } | Command::Expire { id } => held(*id),
+    /// The accounts that deciding `command` looks at. Its transaction must be at hand.
+    pub fn accounts_of(&self, command: &Command) -> [Option<AccountId>; 3] {
+        let held = |id| self.transactions.get(id).and_then(Transaction::held);
+        let held_or = |id, authorization: &Option<Authorization>| {
+            held(id).or_else(|| authorization.map(|authorization| authorization.transfer))
         };
-        transfer.map_or([None, None], |transfer| [Some(transfer.debit), Some(transfer.credit)])
+        let (transfer, suspense) = match command {
+            Command::OpenAccount(terms) => return [Some(terms.account_id), None, None],
+            Command::Post { transfer, .. } => (Some(*transfer), None),
+            Command::Hold(hold) => (Some(hold.transfer), None),
+            Command::Capture(capture) => (held_or(capture.id, &capture.authorization), None),
+            Command::Suspend(suspend) => {
+                (held_or(suspend.id, &suspend.authorization), Some(suspend.suspense))
+            }
+            Command::Resolve(resolve) => {
+                let suspension = self.transactions.get(resolve.id).and_then(Transaction::suspension);
+                let suspense = suspension.and_then(|step| step.action.legs().last());
+                (held(resolve.id), suspense.map(|leg| leg.account_id))
+            }
+            Command::Cancel { id, .. } | Command::Expire { id } => (held(*id), None),
+        };
+        [transfer.map(|transfer| transfer.debit), transfer.map(|transfer| transfer.credit), suspense]
     }
 
     /// Holds whose lifetime is over at `time`, the oldest first, at most `limit` of them.
@@ -173,17 +182,20 @@ impl State {
             let account = Account::open((**terms).clone(), step.commit_time);
             return if self.accounts.open(account) { Ok(()) } else { Err("its account was open already") };
         }
-        let Some(legs) = step.action.legs() else { return Ok(()) };
-        if legs[0].posted != legs[1].posted || legs[0].pending != legs[1].pending {
+        let [debit, credits @ ..] = step.action.legs() else { return Ok(()) };
+        let sum = |change: fn(&Leg) -> i64| credits.iter().map(change).try_fold(0, i64::checked_add);
+        if sum(|leg| leg.posted) != Some(debit.posted) || sum(|leg| leg.pending) != Some(debit.pending) {
             return Err("its debit and its credit differ");
         }
         let hold =
             if step.ordinal == 0 { None } else { self.transactions.get(step.id).and_then(Transaction::hold) };
-        let credited_kind = self.accounts.get(legs[1].account_id).map(|account| account.terms.kind);
-        for (leg, side) in legs.iter().zip([Side::Debit, Side::Credit]) {
+        let credited = credits.first().and_then(|credit| self.accounts.get(credit.account_id));
+        let credited_kind = credited.map(|account| account.terms.kind);
+        for (index, leg) in step.entries() {
             let account = self.accounts.change(leg.account_id).ok_or("its account is not open")?;
+            let side = Leg::side(index);
             fold_leg(account, leg, side)?;
-            account.newest_entry = Some(step.entry_ref(side));
+            account.newest_entry = Some(step.entry_ref(index));
             if side == Side::Debit && credited_kind == Some(AccountKind::Cash) {
                 count_withdrawal(&mut account.withdrawn, step, leg, hold);
             }
@@ -201,14 +213,18 @@ impl State {
             return if new { Ok(()) } else { Err("its id was recorded already") };
         }
         let Some(transaction) = self.transactions.get_mut(step.id) else {
-            // Only open holds are sure to be at hand; a late capture follows a transaction that is settled.
-            let late = matches!(step.action, Action::CaptureLate { .. });
-            return if late { Ok(()) } else { Err("it follows a hold that does not stand") };
+            // Only open holds are sure to be at hand. What ends none follows a transaction that is settled
+            // or frozen.
+            let ends_hold = step.action.ends_hold();
+            return if ends_hold { Err("it follows a hold that does not stand") } else { Ok(()) };
         };
         if step.ordinal != transaction.next_ordinal() {
             return Err("its ordinal is not the next one of its transaction");
         }
         let ended = transaction.open_hold();
+        if ended.is_some() != step.action.ends_hold() {
+            return Err("it does not follow from where its transaction stood");
+        }
         transaction.push(step.clone());
         if let Some(hold) = ended {
             self.expiries.remove(&(hold.expire_time, step.id));
@@ -230,21 +246,31 @@ fn fold_leg(account: &mut Account, leg: &Leg, side: Side) -> Result<(), &'static
 }
 
 /// Keeps the sum of a day's cash withdrawals: what is posted or held counts on the day of its step; what a
-/// hold frees again is given back to the day of that hold, if that day is still the one being counted.
+/// hold frees again is given back to the day of that hold, if that day is still the one being counted. To
+/// freeze a hold that stands changes nothing of that; to freeze one that is gone counts it again, on the day
+/// of the suspension, and its resolution gives back to whichever day it was.
 fn count_withdrawal(withdrawn: &mut Withdrawn, step: &Step, leg: &Leg, hold: Option<OpenHold>) {
     match &step.action {
-        Action::Post { .. } | Action::Hold { .. } | Action::CaptureLate { .. } => {
-            if withdrawn.day != step.day {
-                *withdrawn = Withdrawn { day: step.day, amount: 0 };
-            }
-            withdrawn.amount = withdrawn.amount.saturating_add(leg.posted).saturating_add(leg.pending);
-        }
+        Action::Post { .. } | Action::Hold { .. } | Action::CaptureLate { .. } => count(withdrawn, step, leg),
+        Action::Suspend { .. } if !step.action.ends_hold() => count(withdrawn, step, leg),
         Action::Capture { .. } | Action::Cancel { .. } | Action::Expire { .. } => {
-            if hold.is_some_and(|hold| hold.day == withdrawn.day) {
-                // `pending` is what the hold gives up, as a negative number; `posted` is what stays withdrawn.
-                withdrawn.amount = withdrawn.amount.saturating_add(leg.pending).saturating_add(leg.posted);
-            }
+            give_back(withdrawn, hold.map(|hold| hold.day), leg);
         }
-        Action::OpenAccount(_) | Action::Decline { .. } | Action::Tombstone => {}
+        Action::Resolve { counted_day, .. } => give_back(withdrawn, Some(*counted_day), leg),
+        Action::OpenAccount(_) | Action::Decline { .. } | Action::Tombstone | Action::Suspend { .. } => {}
+    }
+}
+
+fn count(withdrawn: &mut Withdrawn, step: &Step, leg: &Leg) {
+    if withdrawn.day != step.day {
+        *withdrawn = Withdrawn { day: step.day, amount: 0 };
+    }
+    withdrawn.amount = withdrawn.amount.saturating_add(leg.posted).saturating_add(leg.pending);
+}
+
+fn give_back(withdrawn: &mut Withdrawn, counted_day: Option<i32>, leg: &Leg) {
+    if counted_day == Some(withdrawn.day) {
+        // `pending` is what the hold gives up, as a negative number; `posted` is what stays withdrawn.
+        withdrawn.amount = withdrawn.amount.saturating_add(leg.pending).saturating_add(leg.posted);
     }
 }

@@ -89,9 +89,39 @@ pub enum Action {
         /// Debit, then credit.
         legs: [Leg; 2],
     },
+    /// A hold was frozen. If it stood, the debit stays as it is and the credit that it waits for moves to
+    /// the suspense account; if it was gone, both are set up again without looking at the balance.
+    Suspend {
+        /// What is frozen.
+        transfer: Transfer,
+        /// Debit, credit, credit on suspense. In a box, as all that is rare: every step has room for the
+        /// largest action.
+        legs: Box<[Leg; 3]>,
+    },
+    /// A person decided a frozen hold: a part was posted, the rest was freed.
+    Resolve {
+        /// What was posted; 0 when all was freed.
+        transfer: Transfer,
+        /// Debit, credit, credit on suspense.
+        legs: Box<[Leg; 3]>,
+        /// The day whose withdrawal limit the frozen hold counted against. It is recorded, so that a replay
+        /// needs no earlier steps of the transaction.
+        counted_day: i32,
+        /// Who decided, and why.
+        resolution: Box<Resolution>,
+    },
 }
 
-/// What a step changed on one account. The first leg of a step is its debit, the second its credit.
+/// Who decided a frozen hold, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// The person.
+    pub operator: Box<str>,
+    /// What they went by.
+    pub reason: Box<str>,
+}
+
+/// What a step changed on one account. The first leg of a step is its debit; all others are credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leg {
     /// The account.
@@ -113,8 +143,8 @@ pub struct EntryRef {
     pub id: TransactionId,
     /// The step's ordinal.
     pub ordinal: u8,
-    /// The leg.
-    pub side: Side,
+    /// The leg, counted from 0.
+    pub leg: u8,
 }
 
 /// A business refusal.
@@ -158,12 +188,28 @@ pub enum StepKind {
     Expire,
     /// A capture arrived after the hold was gone.
     CaptureLate,
+    /// A hold was frozen.
+    Suspend,
+    /// A frozen hold was decided.
+    Resolve,
 }
 
 impl Step {
-    /// Where this step's leg on `side` stands.
-    pub const fn entry_ref(&self, side: Side) -> EntryRef {
-        EntryRef { id: self.id, ordinal: self.ordinal, side }
+    /// Where the leg with this index stands.
+    pub const fn entry_ref(&self, leg: u8) -> EntryRef {
+        EntryRef { id: self.id, ordinal: self.ordinal, leg }
+    }
+
+    /// The legs with their indexes; none where no total changed.
+    pub fn entries(&self) -> impl Iterator<Item = (u8, &Leg)> {
+        (0_u8..).zip(self.action.legs())
+    }
+}
+
+impl Leg {
+    /// The side of the leg with this index.
+    pub const fn side(index: u8) -> Side {
+        if index == 0 { Side::Debit } else { Side::Credit }
     }
 }
 
@@ -179,6 +225,8 @@ impl Action {
             Self::Capture { .. } => StepKind::Capture,
             Self::Expire { .. } => StepKind::Expire,
             Self::CaptureLate { .. } => StepKind::CaptureLate,
+            Self::Suspend { .. } => StepKind::Suspend,
+            Self::Resolve { .. } => StepKind::Resolve,
         }
     }
 
@@ -193,6 +241,9 @@ impl Action {
             Self::Capture { .. } => Some(TransactionState::Captured),
             Self::Expire { .. } => Some(TransactionState::Expired),
             Self::CaptureLate { .. } => Some(TransactionState::CapturedLate),
+            Self::Suspend { .. } => Some(TransactionState::Suspect),
+            Self::Resolve { transfer, .. } if transfer.amount > 0 => Some(TransactionState::Captured),
+            Self::Resolve { .. } => Some(TransactionState::Cancelled),
         }
     }
 
@@ -206,20 +257,39 @@ impl Action {
             | Self::Capture { transfer, .. }
             | Self::Cancel { transfer, .. }
             | Self::Expire { transfer, .. }
-            | Self::CaptureLate { transfer, .. } => Some(transfer),
+            | Self::CaptureLate { transfer, .. }
+            | Self::Suspend { transfer, .. }
+            | Self::Resolve { transfer, .. } => Some(transfer),
         }
     }
 
-    /// The debit leg and the credit leg; `None` where no total changed.
-    pub const fn legs(&self) -> Option<&[Leg; 2]> {
+    /// Whether a hold that stood does not stand any more.
+    pub fn ends_hold(&self) -> bool {
         match self {
-            Self::OpenAccount(_) | Self::Decline { .. } | Self::Tombstone => None,
+            Self::Capture { .. } | Self::Cancel { .. } | Self::Expire { .. } => true,
+            // Only a hold that stands has a credit to be taken away.
+            Self::Suspend { legs, .. } => legs[1].pending < 0,
+            Self::OpenAccount(_)
+            | Self::Post { .. }
+            | Self::Hold { .. }
+            | Self::Decline { .. }
+            | Self::Tombstone
+            | Self::CaptureLate { .. }
+            | Self::Resolve { .. } => false,
+        }
+    }
+
+    /// The debit leg and after it the credit legs; none where no total changed.
+    pub fn legs(&self) -> &[Leg] {
+        match self {
+            Self::OpenAccount(_) | Self::Decline { .. } | Self::Tombstone => &[],
             Self::Post { legs, .. }
             | Self::Hold { legs, .. }
             | Self::Capture { legs, .. }
             | Self::Cancel { legs, .. }
             | Self::Expire { legs, .. }
-            | Self::CaptureLate { legs, .. } => Some(legs),
+            | Self::CaptureLate { legs, .. } => legs,
+            Self::Suspend { legs, .. } | Self::Resolve { legs, .. } => &legs[..],
         }
     }
 }

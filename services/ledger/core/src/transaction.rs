@@ -22,13 +22,15 @@ pub enum TransactionState {
     Expired,
     /// Posted after the hold was gone. Final.
     CapturedLate,
+    /// Frozen until a person decides, since nobody knows whether the cash left.
+    Suspect,
 }
 
 /// Everything recorded under one id, oldest first; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     first: Step,
-    /// At most two: a hold's end, and a late capture after it.
+    /// At most four: a hold's release, its suspension, the resolution, and a late capture after that.
     later: Vec<Step>,
 }
 
@@ -82,6 +84,26 @@ impl Transaction {
     /// The ordinal of the step to be recorded next.
     pub(crate) fn next_ordinal(&self) -> u8 {
         u8::try_from(self.later.len() + 1).unwrap_or(u8::MAX)
+    }
+
+    /// The suspension, whatever came after it.
+    pub(crate) fn suspension(&self) -> Option<&Step> {
+        self.steps().find(|step| matches!(step.action, Action::Suspend { .. }))
+    }
+
+    /// The resolution, whatever came after it.
+    pub(crate) fn resolution(&self) -> Option<&Step> {
+        self.steps().find(|step| matches!(step.action, Action::Resolve { .. }))
+    }
+
+    /// What was held or frozen, whether or not it still is. Books restored from an older backup may know a
+    /// suspension without its hold.
+    pub(crate) fn held(&self) -> Option<Transfer> {
+        let held = |step: &Step| match &step.action {
+            Action::Hold { transfer, .. } | Action::Suspend { transfer, .. } => Some(*transfer),
+            _ => None,
+        };
+        self.steps().find_map(held)
     }
 
     /// What was held first, whether or not it still is, and the day it counts against.

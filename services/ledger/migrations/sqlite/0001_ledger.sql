@@ -48,7 +48,7 @@ CREATE TABLE account (
     credits_pending INTEGER NOT NULL,
     withdrawn_day INTEGER NOT NULL,
     withdrawn_amount INTEGER NOT NULL,
-    -- Transaction id (16 bytes), ordinal (1), side (1: 0 is debit, 1 credit); empty when there is none.
+    -- Transaction id (16 bytes), ordinal (1), leg (1: 0 is the debit, then the credits); empty when there is none.
     newest_entry BLOB NOT NULL,
     -- The first 8 bytes of the SHA-256 of all that stands before: totals are answered without a replay.
     checksum INTEGER NOT NULL

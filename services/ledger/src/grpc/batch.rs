@@ -8,12 +8,12 @@ use atm_rpc::deadline::Deadline;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Presented};
-use super::execute::{self, Recorded, explain_capture, recorded};
+use super::execute::{self, Recorded, explain_authorized, recorded};
 use super::status::{Failure, Malformed};
 use super::{Answer, Api};
 
-/// As many as fit beside each other in one message of 2 MiB, whichever they are (save accounts with long
-/// names in scripts of several bytes a letter).
+/// As many as fit beside each other in one message of 2 MiB, whichever they are (save resolutions with long
+/// reasons, and accounts with long names in scripts of several bytes a letter).
 pub(super) const MOST_COMMANDS: usize = 8190;
 
 pub(super) async fn execute(
@@ -69,6 +69,8 @@ enum Kind {
     Hold,
     Capture(Presented),
     Cancel,
+    Suspend(Presented),
+    Resolve,
 }
 
 fn read(command: wire::BatchCommand, api: &Api) -> Result<(Kind, Command), Malformed> {
@@ -81,7 +83,11 @@ fn read(command: wire::BatchCommand, api: &Api) -> Result<(Kind, Command), Malfo
             (Kind::Capture(presented), command)
         }
         Asked::Cancel(request) => (Kind::Cancel, convert::cancel(&request)?),
-        Asked::Suspend(_) | Asked::Resolve(_) => return Err(Malformed::new("command", "is not built yet")),
+        Asked::Suspend(request) => {
+            let (command, presented) = convert::suspend(&request, &api.authorizer)?;
+            (Kind::Suspend(presented), command)
+        }
+        Asked::Resolve(request) => (Kind::Resolve, convert::resolve(request)?),
     })
 }
 
@@ -97,12 +103,14 @@ fn tell(kind: Kind, recorded: &Recorded, api: &Api) -> Result<Told, Status> {
         Kind::Hold => Told::Hold(wire::HoldTransactionResponse { outcome, current_state }),
         Kind::Capture(_) => Told::Capture(wire::CaptureTransactionResponse { outcome, current_state }),
         Kind::Cancel => Told::Cancel(wire::CancelTransactionResponse { outcome, current_state }),
+        Kind::Suspend(_) => Told::Suspend(wire::SuspendTransactionResponse { outcome, current_state }),
+        Kind::Resolve => Told::Resolve(wire::ResolveTransactionResponse { outcome, current_state }),
     })
 }
 
 fn explain(kind: Kind, failure: Failure) -> Failure {
     match kind {
-        Kind::Capture(presented) => explain_capture(failure, presented),
-        Kind::OpenAccount | Kind::Post | Kind::Hold | Kind::Cancel => failure,
+        Kind::Capture(presented) | Kind::Suspend(presented) => explain_authorized(failure, presented),
+        Kind::OpenAccount | Kind::Post | Kind::Hold | Kind::Cancel | Kind::Resolve => failure,
     }
 }

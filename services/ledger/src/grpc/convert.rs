@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use atm_ledger_core::{
-    Account, AccountKind, AccountTerms, Balance, Capture, Command, Decline, DeclineReason, Hold,
-    LIFETIME_DEFAULT, Side, StepKind, TransactionState, Transfer,
+    Account, AccountKind, AccountTerms, Authorization, Balance, Capture, Command, Decline, DeclineReason,
+    Hold, LIFETIME_DEFAULT, Resolution, Resolve, Side, StepKind, Suspend, TransactionState, Transfer,
 };
 use atm_proto::{ledger as wire, types};
 use atm_types::{Currency, IdError, TerminalId, Timestamp, TransactionId};
@@ -13,7 +13,7 @@ use atm_types::{Currency, IdError, TerminalId, Timestamp, TransactionId};
 use super::status::Malformed;
 use crate::authorization::Authorizer;
 
-/// The authorization that came with a capture.
+/// The authorization that came with a capture or a suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presented {
     /// None, or one that this ledger signed.
@@ -69,12 +69,7 @@ pub(super) fn capture(
     let id = transaction_id(&request.transaction_id)?;
     let terminal = terminal_id(&request.terminal_id)?;
     let (amount, currency) = amount(request.amount.as_ref())?;
-    let authorization = authorizer.verify(id, terminal, &request.authorization);
-    let presented = if authorization.is_none() && !request.authorization.is_empty() {
-        Presented::Forged
-    } else {
-        Presented::NothingWrong
-    };
+    let (authorization, presented) = authorization(id, terminal, &request.authorization, authorizer);
     Ok((Command::Capture(Capture { id, terminal, amount, currency, authorization }), presented))
 }
 
@@ -83,6 +78,36 @@ pub(super) fn cancel(request: &wire::CancelTransactionRequest) -> Result<Command
         id: transaction_id(&request.transaction_id)?,
         terminal: terminal_id(&request.terminal_id)?,
     })
+}
+
+pub(super) fn suspend(
+    request: &wire::SuspendTransactionRequest,
+    authorizer: &Authorizer,
+) -> Result<(Command, Presented), Malformed> {
+    let id = transaction_id(&request.transaction_id)?;
+    let terminal = terminal_id(&request.terminal_id)?;
+    let suspense = self::id("suspense_account_id", &request.suspense_account_id)?;
+    let (authorization, presented) = authorization(id, terminal, &request.authorization, authorizer);
+    Ok((Command::Suspend(Suspend { id, terminal, suspense, authorization }), presented))
+}
+
+pub(super) fn resolve(request: wire::ResolveTransactionRequest) -> Result<Command, Malformed> {
+    let id = transaction_id(&request.transaction_id)?;
+    let (amount, currency) = amount(request.amount.as_ref())?;
+    let (operator, reason) = (request.operator.into(), request.reason.into());
+    Ok(Command::Resolve(Resolve { id, amount, currency, operator, reason }))
+}
+
+fn authorization(
+    id: TransactionId,
+    terminal: TerminalId,
+    presented: &[u8],
+    authorizer: &Authorizer,
+) -> (Option<Authorization>, Presented) {
+    match authorizer.verify(id, terminal, presented) {
+        None if !presented.is_empty() => (None, Presented::Forged),
+        authorization => (authorization, Presented::NothingWrong),
+    }
 }
 
 pub(super) fn transaction_id(text: &str) -> Result<TransactionId, Malformed> {
@@ -158,6 +183,10 @@ pub(super) fn decline(decline: Decline) -> types::Decline {
     types::Decline { reason: reason.into(), available_minor_units: decline.available }
 }
 
+pub(super) fn resolution(resolution: &Resolution) -> wire::Resolution {
+    wire::Resolution { operator: resolution.operator.to_string(), reason: resolution.reason.to_string() }
+}
+
 /// The state on the wire; an account's opening has none.
 pub(super) const fn state(state: Option<TransactionState>) -> types::TransactionState {
     match state {
@@ -169,6 +198,7 @@ pub(super) const fn state(state: Option<TransactionState>) -> types::Transaction
         Some(TransactionState::Cancelled) => types::TransactionState::Cancelled,
         Some(TransactionState::Expired) => types::TransactionState::Expired,
         Some(TransactionState::CapturedLate) => types::TransactionState::CapturedLate,
+        Some(TransactionState::Suspect) => types::TransactionState::Suspect,
     }
 }
 
@@ -181,6 +211,8 @@ pub(super) const fn step_kind(kind: StepKind) -> wire::StepKind {
         StepKind::Cancel => wire::StepKind::Cancel,
         StepKind::Expire => wire::StepKind::Expire,
         StepKind::CaptureLate => wire::StepKind::CaptureLate,
+        StepKind::Suspend => wire::StepKind::Suspend,
+        StepKind::Resolve => wire::StepKind::Resolve,
     }
 }
 

@@ -37,7 +37,8 @@ impl Recorded {
         response
     }
 
-    /// One line for each committed command, and an alarm for money that had to be posted without asking.
+    /// One line for each committed command, and an alarm for money that had to be posted without asking or
+    /// whose cash nobody knows the whereabouts of.
     fn log(&self) {
         let Step { id, commit_sequence, action, .. } = &self.step;
         if let Action::CaptureLate { transfer, .. } = action {
@@ -49,6 +50,19 @@ impl Recorded {
                 currency = %transfer.currency,
                 replayed = self.replayed,
                 "CAPTURED_LATE: cash had left after its hold was gone; it was posted without asking the balance"
+            );
+        }
+        if let Action::Suspend { transfer, .. } | Action::Resolve { transfer, .. } = action {
+            let state = convert::state(action.state()).as_str_name();
+            tracing::warn!(
+                transaction_id = %id,
+                commit_sequence,
+                account_id = %transfer.debit,
+                minor_units = transfer.amount,
+                currency = %transfer.currency,
+                state,
+                replayed = self.replayed,
+                "a withdrawal of which nobody knew whether its cash left was suspended or resolved"
             );
         }
         tracing::debug!(
@@ -88,18 +102,22 @@ pub(super) fn recorded(answer: Answer) -> Result<Recorded, Failure> {
     }
 }
 
-/// A capture that fails for want of a known hold fails for its authorization, if it brought a wrong one.
-pub(super) fn explain_capture(failure: Failure, presented: Presented) -> Failure {
+/// A capture or a suspension that fails for want of a known hold fails for its authorization, if it brought a
+/// wrong one.
+pub(super) fn explain_authorized(failure: Failure, presented: Presented) -> Failure {
     let needed = match &failure {
         Failure::Refused(Refusal::NotFound) => true,
-        Failure::Refused(Refusal::NothingToCapture { state }) => match state {
-            TransactionState::Cancelled | TransactionState::Declined => true,
-            TransactionState::Posted
-            | TransactionState::Held
-            | TransactionState::Captured
-            | TransactionState::Expired
-            | TransactionState::CapturedLate => false,
-        },
+        Failure::Refused(Refusal::NothingToCapture { state } | Refusal::NothingToSuspend { state }) => {
+            match state {
+                TransactionState::Cancelled | TransactionState::Declined => true,
+                TransactionState::Posted
+                | TransactionState::Held
+                | TransactionState::Captured
+                | TransactionState::Expired
+                | TransactionState::CapturedLate
+                | TransactionState::Suspect => false,
+            }
+        }
         _ => false,
     };
     match presented {

@@ -37,8 +37,10 @@ pub(crate) const STREAMING: &[&str] =
 /// How much it matters that a call gets in: what ends a hold goes first, reads go last.
 pub(crate) fn classify(path: &str) -> Priority {
     match path.strip_prefix("/atm.ledger.v1.LedgerService/") {
-        Some("CaptureTransaction" | "CancelTransaction") => Priority::Critical,
-        Some("OpenAccount" | "PostTransaction" | "HoldTransaction" | "BatchExecute") => Priority::Normal,
+        Some("CaptureTransaction" | "CancelTransaction" | "SuspendTransaction") => Priority::Critical,
+        Some(
+            "OpenAccount" | "PostTransaction" | "HoldTransaction" | "ResolveTransaction" | "BatchExecute",
+        ) => Priority::Normal,
         Some(_) => Priority::Low,
         None => admission::classify(path),
     }
@@ -112,6 +114,20 @@ impl LedgerService for Api {
         transactions::cancel(self, request).await
     }
 
+    async fn suspend_transaction(
+        &self,
+        request: Request<wire::SuspendTransactionRequest>,
+    ) -> Answer<wire::SuspendTransactionResponse> {
+        transactions::suspend(self, request).await
+    }
+
+    async fn resolve_transaction(
+        &self,
+        request: Request<wire::ResolveTransactionRequest>,
+    ) -> Answer<wire::ResolveTransactionResponse> {
+        transactions::resolve(self, request).await
+    }
+
     async fn batch_execute(
         &self,
         request: Request<wire::BatchExecuteRequest>,
@@ -161,20 +177,6 @@ impl LedgerService for Api {
     async fn verify_ledger(&self, _: Request<wire::VerifyLedgerRequest>) -> Answer<Self::VerifyLedgerStream> {
         Ok(audit::verify(self))
     }
-
-    async fn suspend_transaction(
-        &self,
-        _: Request<wire::SuspendTransactionRequest>,
-    ) -> Result<Response<wire::SuspendTransactionResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
-
-    async fn resolve_transaction(
-        &self,
-        _: Request<wire::ResolveTransactionRequest>,
-    ) -> Result<Response<wire::ResolveTransactionResponse>, Status> {
-        Err(Status::unimplemented("not built yet"))
-    }
 }
 
 #[cfg(test)]
@@ -216,7 +218,9 @@ mod tests {
     #[test]
     fn what_changes_the_books_goes_before_what_reads_them_and_what_ends_a_hold_first() {
         for (path, _, changes) in methods() {
-            let ends = path.ends_with("/CaptureTransaction") || path.ends_with("/CancelTransaction");
+            let ends = ["/CaptureTransaction", "/CancelTransaction", "/SuspendTransaction"]
+                .iter()
+                .any(|method| path.ends_with(method));
             let expected = match (ends, changes) {
                 (true, _) => Priority::Critical,
                 (false, true) => Priority::Normal,

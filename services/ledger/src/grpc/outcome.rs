@@ -3,7 +3,7 @@
 //! An outcome is made from its step, and from the ledger's key, and from nothing else: not from a balance of
 //! today, not from a clock, not from the request. That is what keeps its bytes the same for ever.
 
-use atm_ledger_core::{Account, AccountTerms, Action, Balance, Leg, Side, Step};
+use atm_ledger_core::{Account, AccountTerms, Action, Balance, Leg, Step};
 use atm_proto::ledger as wire;
 use atm_types::{TerminalId, Timestamp};
 
@@ -26,7 +26,13 @@ pub(super) fn outcome(step: &Step, authorizer: &Authorizer) -> wire::Outcome {
         | Action::Capture { .. }
         | Action::Cancel { .. }
         | Action::Expire { .. }
-        | Action::CaptureLate { .. } => (None, None, Vec::new()),
+        | Action::CaptureLate { .. }
+        | Action::Suspend { .. }
+        | Action::Resolve { .. } => (None, None, Vec::new()),
+    };
+    let resolution = match action {
+        Action::Resolve { resolution, .. } => Some(convert::resolution(resolution)),
+        _ => None,
     };
     wire::Outcome {
         transaction_id: step.id.to_string(),
@@ -42,23 +48,20 @@ pub(super) fn outcome(step: &Step, authorizer: &Authorizer) -> wire::Outcome {
         commit_time: Some(convert::timestamp(step.commit_time)),
         expire_time: expire_time.map(convert::timestamp),
         authorization,
-        resolution: None,
+        resolution,
     }
 }
 
 /// A step with its entries.
 pub(super) fn step(step: &Step, authorizer: &Authorizer) -> wire::Step {
-    let entry = |leg: &Leg, side| wire::Entry {
+    let entry = |(index, leg): (u8, &Leg)| wire::Entry {
         account_id: leg.account_id.to_string(),
-        side: convert::side(side).into(),
+        side: convert::side(Leg::side(index)).into(),
         posted_minor_units: leg.posted,
         pending_minor_units: leg.pending,
         balance: Some(convert::balance(leg.balance)),
     };
-    let entries = match step.action.legs() {
-        Some([debit, credit]) => vec![entry(debit, Side::Debit), entry(credit, Side::Credit)],
-        None => Vec::new(),
-    };
+    let entries = step.entries().map(entry).collect();
     let opened_account = match &step.action {
         Action::OpenAccount(terms) => Some(opened(terms, step.commit_time)),
         _ => None,
@@ -78,12 +81,18 @@ pub(super) fn opened(terms: &AccountTerms, create_time: Timestamp) -> wire::Acco
 fn balances(action: &Action) -> [Option<Balance>; 2] {
     match action {
         Action::Decline { balances, .. } => *balances,
-        Action::OpenAccount(_) | Action::Tombstone => [None, None],
-        Action::Post { legs: [debit, credit], .. }
-        | Action::Hold { legs: [debit, credit], .. }
-        | Action::Capture { legs: [debit, credit], .. }
-        | Action::Cancel { legs: [debit, credit], .. }
-        | Action::Expire { legs: [debit, credit], .. }
-        | Action::CaptureLate { legs: [debit, credit], .. } => [Some(debit.balance), Some(credit.balance)],
+        Action::OpenAccount(_)
+        | Action::Tombstone
+        | Action::Post { .. }
+        | Action::Hold { .. }
+        | Action::Capture { .. }
+        | Action::Cancel { .. }
+        | Action::Expire { .. }
+        | Action::CaptureLate { .. }
+        | Action::Suspend { .. }
+        | Action::Resolve { .. } => {
+            let legs = action.legs();
+            [0, 1].map(|index| legs.get(index).map(|leg: &Leg| leg.balance))
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Page tokens of a statement: where the next page begins, signed for one account, so that nobody can point
 //! the ledger at another account's entries and nothing garbled is taken for a place.
 
-use atm_ledger_core::{EntryRef, Side};
+use atm_ledger_core::EntryRef;
 use atm_types::{AccountId, TransactionId};
 
 use super::status::{FOREIGN_TOKEN, Malformed};
@@ -17,10 +17,7 @@ pub(super) fn write(account: AccountId, entry: EntryRef, authorizer: &Authorizer
     place[0] = VERSION;
     place[1..17].copy_from_slice(entry.id.as_bytes());
     place[17] = entry.ordinal;
-    place[18] = match entry.side {
-        Side::Debit => 0,
-        Side::Credit => 1,
-    };
+    place[18] = entry.leg;
     let tag = authorizer.tag(DOMAIN, &[account.as_bytes(), &place]);
     hex::encode(place) + &hex::encode(tag)
 }
@@ -42,12 +39,10 @@ pub(super) fn read(
     let genuine: bool = subtle::ConstantTimeEq::ct_eq(tag, &expected[..]).into();
     let mut id = [0; 16];
     id.copy_from_slice(&place[1..17]);
-    match (genuine, place[0], place[18]) {
-        (true, VERSION, side @ 0..=1) => Ok(Some(EntryRef {
-            id: TransactionId::from_bytes(id),
-            ordinal: place[17],
-            side: if side == 0 { Side::Debit } else { Side::Credit },
-        })),
+    match (genuine, place[0]) {
+        (true, VERSION) => {
+            Ok(Some(EntryRef { id: TransactionId::from_bytes(id), ordinal: place[17], leg: place[18] }))
+        }
         _ => Err(garbled),
     }
 }
@@ -66,8 +61,8 @@ mod tests {
 
     #[test]
     fn a_token_leads_back_to_its_entry_and_works_for_its_account_only() {
-        for side in [Side::Debit, Side::Credit] {
-            let entry = EntryRef { id: TransactionId::from_bytes([7; 16]), ordinal: 2, side };
+        for leg in 0..3 {
+            let entry = EntryRef { id: TransactionId::from_bytes([7; 16]), ordinal: 2, leg };
             let token = write(ACCOUNT, entry, &authorizer());
             assert_eq!(read(ACCOUNT, &token, &authorizer()), Ok(Some(entry)));
             assert!(read(AccountId::from_bytes([2; 16]), &token, &authorizer()).is_err());

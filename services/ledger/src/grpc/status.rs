@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use atm_ledger_core::Refusal;
+use atm_ledger_core::{Refusal, TransactionState};
 use atm_proto::types::CommandError;
 use atm_rpc::status::{self, DOMAIN};
 use atm_types::IdSource;
@@ -176,6 +176,21 @@ fn explain_refusal(refusal: &Refusal) -> Explanation {
             Explanation::new(Code::FailedPrecondition, "NOTHING_TO_CAPTURE", message)
                 .with("state", convert::state(Some(*state)).as_str_name())
         }
+        Refusal::NothingToSuspend { state } => {
+            Explanation::new(Code::FailedPrecondition, "NOTHING_TO_SUSPEND", message)
+                .with("state", convert::state(Some(*state)).as_str_name())
+        }
+        Refusal::Suspended => Explanation::new(Code::FailedPrecondition, "SUSPENDED", message)
+            .with("state", convert::state(Some(TransactionState::Suspect)).as_str_name()),
+        Refusal::NotSuspended { state } => {
+            Explanation::new(Code::FailedPrecondition, "NOT_SUSPENDED", message)
+                .with("state", convert::state(Some(*state)).as_str_name())
+        }
+        Refusal::ResolutionExceedsHold { held } => {
+            Explanation::new(Code::FailedPrecondition, "RESOLUTION_EXCEEDS_HOLD", message)
+                .with("state", convert::state(Some(TransactionState::Suspect)).as_str_name())
+                .with("held_minor_units", held.to_string())
+        }
         Refusal::CaptureExceedsHold { held, state } => {
             Explanation::new(Code::FailedPrecondition, "CAPTURE_EXCEEDS_HOLD", message)
                 .with("state", convert::state(Some(*state)).as_str_name())
@@ -237,7 +252,6 @@ impl From<Failure> for CommandError {
 
 #[cfg(test)]
 mod tests {
-    use atm_ledger_core::TransactionState;
     use atm_types::{Currency, SeededIds};
 
     use super::*;
@@ -273,6 +287,20 @@ mod tests {
                 refused(Refusal::CaptureExceedsHold { held: 7, state }),
                 Code::FailedPrecondition,
                 "CAPTURE_EXCEEDS_HOLD",
+                None,
+            ),
+            (
+                refused(Refusal::NothingToSuspend { state }),
+                Code::FailedPrecondition,
+                "NOTHING_TO_SUSPEND",
+                None,
+            ),
+            (refused(Refusal::Suspended), Code::FailedPrecondition, "SUSPENDED", None),
+            (refused(Refusal::NotSuspended { state }), Code::FailedPrecondition, "NOT_SUSPENDED", None),
+            (
+                refused(Refusal::ResolutionExceedsHold { held: 7 }),
+                Code::FailedPrecondition,
+                "RESOLUTION_EXCEEDS_HOLD",
                 None,
             ),
             (

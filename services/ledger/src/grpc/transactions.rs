@@ -3,11 +3,13 @@
 //! A request is let go of before its command waits for the writer: what is freed on the thread that allocated
 //! it costs a fraction of what it costs later on another.
 
+use atm_ledger_core::Command;
 use atm_proto::ledger as wire;
 use atm_rpc::deadline::Deadline;
 use tonic::{Request, Status};
 
-use super::execute::explain_capture;
+use super::convert::Presented;
+use super::execute::{Recorded, explain_authorized};
 use super::status::Failure;
 use super::{Answer, Api, convert};
 
@@ -39,8 +41,6 @@ pub(super) async fn hold(
     Ok(recorded.respond(wire::HoldTransactionResponse { outcome, current_state }))
 }
 
-/// Captures run in a task of their own: the caller may go away before the commit, and a late capture must
-/// raise its alarm all the same.
 pub(super) async fn capture(
     api: &Api,
     request: Request<wire::CaptureTransactionRequest>,
@@ -50,17 +50,7 @@ pub(super) async fn capture(
         let asked = request.into_inner();
         convert::capture(&asked, &api.authorizer)?
     };
-    let work = {
-        let api = api.clone();
-        async move { api.execute(command, deadline).await }
-    };
-    let task = match atm_rpc::telemetry::current() {
-        Some(trace) => tokio::spawn(atm_rpc::telemetry::scope(trace, work)),
-        None => tokio::spawn(work),
-    };
-    let stopped = |_| Failure::Stopped;
-    let answer = task.await.map_err(stopped).and_then(|answer| answer);
-    let recorded = answer.map_err(|failure| Status::from(explain_capture(failure, presented)))?;
+    let recorded = see_through(api, command, presented, deadline).await?;
     let (outcome, current_state) = recorded.on_wire(api);
     Ok(recorded.respond(wire::CaptureTransactionResponse { outcome, current_state }))
 }
@@ -77,4 +67,50 @@ pub(super) async fn cancel(
     let recorded = api.execute(command, deadline).await?;
     let (outcome, current_state) = recorded.on_wire(api);
     Ok(recorded.respond(wire::CancelTransactionResponse { outcome, current_state }))
+}
+
+pub(super) async fn suspend(
+    api: &Api,
+    request: Request<wire::SuspendTransactionRequest>,
+) -> Answer<wire::SuspendTransactionResponse> {
+    let deadline = Deadline::of(&request);
+    let (command, presented) = {
+        let asked = request.into_inner();
+        convert::suspend(&asked, &api.authorizer)?
+    };
+    let recorded = see_through(api, command, presented, deadline).await?;
+    let (outcome, current_state) = recorded.on_wire(api);
+    Ok(recorded.respond(wire::SuspendTransactionResponse { outcome, current_state }))
+}
+
+pub(super) async fn resolve(
+    api: &Api,
+    request: Request<wire::ResolveTransactionRequest>,
+) -> Answer<wire::ResolveTransactionResponse> {
+    let deadline = Deadline::of(&request);
+    let command = convert::resolve(request.into_inner())?;
+    let recorded = see_through(api, command, Presented::NothingWrong, deadline).await?;
+    let (outcome, current_state) = recorded.on_wire(api);
+    Ok(recorded.respond(wire::ResolveTransactionResponse { outcome, current_state }))
+}
+
+/// Executes a command in a task of its own: the caller may go away before the commit, and a late capture, a
+/// suspension or a resolution must raise its alarm all the same.
+async fn see_through(
+    api: &Api,
+    command: Command,
+    presented: Presented,
+    deadline: Option<Deadline>,
+) -> Result<Recorded, Status> {
+    let work = {
+        let api = api.clone();
+        async move { api.execute(command, deadline).await }
+    };
+    let task = match atm_rpc::telemetry::current() {
+        Some(trace) => tokio::spawn(atm_rpc::telemetry::scope(trace, work)),
+        None => tokio::spawn(work),
+    };
+    let stopped = |_| Failure::Stopped;
+    let answer = task.await.map_err(stopped).and_then(|answer| answer);
+    answer.map_err(|failure| explain_authorized(failure, presented).into())
 }

@@ -109,7 +109,8 @@ impl MemoryDisk {
         self.change(|content| content.fault = Some((commits, fault)));
     }
 
-    /// Says whether there is anything in the reserve for captures and cancels, and whether there can be.
+    /// Says whether there is anything in the reserve for captures, cancels and suspensions, and whether there
+    /// can be.
     pub fn set_reserve(&self, reserve: bool) {
         self.change(|content| content.reserve = reserve);
     }

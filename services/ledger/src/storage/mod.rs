@@ -305,10 +305,10 @@ pub trait Store: View + Send {
     /// [`CommitError`]; after [`CommitError::Failed`] the store must not be used any more.
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), CommitError>;
 
-    /// Gives up the room that was kept for captures and cancels; whether there was any.
+    /// Gives up the room that was kept for captures, cancels and suspensions; whether there was any.
     fn release_reserve(&mut self) -> bool;
 
-    /// Sets room aside for captures and cancels again; whether there is enough for that.
+    /// Sets room aside for captures, cancels and suspensions again; whether there is enough for that.
     fn restore_reserve(&mut self) -> bool;
 
     /// What readers use.

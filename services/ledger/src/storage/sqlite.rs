@@ -12,6 +12,9 @@ mod commit;
 mod reserve;
 mod rows;
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,13 +62,10 @@ impl SqliteStore {
     /// version.
     pub fn open(directory: &Path, reserve_bytes: u64) -> Result<Self, StoreError> {
         let path = directory.join(DATABASE_FILE);
-        let mut connection = Connection::open_with_flags(
-            &path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE
-                | OpenFlags::SQLITE_OPEN_CREATE
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(unusable("the database cannot be opened"))?;
+        private_file(&path).map_err(unusable("the database cannot be made"))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection =
+            Connection::open_with_flags(&path, flags).map_err(unusable("the database cannot be opened"))?;
         prepare(&mut connection).map_err(unusable("the database cannot be prepared"))?;
         create_or_check_schema(&mut connection)?;
         empty_the_log(&connection)?;
@@ -79,6 +79,12 @@ impl SqliteStore {
         let reserve = Reserve::open(directory, reserve_bytes);
         Ok(Self { connection, acknowledged, reserve, readers: Arc::new(readers) })
     }
+}
+
+/// Opens a file, or makes one that nobody else can read from its first byte on. SQLite would make its database
+/// with the mode of the umask; its log and the log's index take the mode of the database.
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 /// Settings of the writer's connection.

@@ -202,18 +202,25 @@ impl Writer {
         match self.room {
             Room::Plenty => true,
             Room::Reserve => match command {
-                Command::Capture(_) | Command::Cancel { .. } | Command::Expire { .. } => true,
-                Command::OpenAccount(_) | Command::Post { .. } | Command::Hold(_) => false,
+                Command::Capture(_)
+                | Command::Cancel { .. }
+                | Command::Suspend(_)
+                | Command::Expire { .. } => true,
+                Command::OpenAccount(_) | Command::Post { .. } | Command::Hold(_) | Command::Resolve(_) => {
+                    false
+                }
             },
             Room::None => false,
         }
     }
 
-    /// The disk is full: gives up what was kept for captures and cancels, or everything.
+    /// The disk is full: gives up what was kept for captures, cancels and suspensions, or everything.
     fn make_room(&mut self) {
         self.room_checked = tokio::time::Instant::now();
         self.room = if self.room == Room::Plenty && self.store.release_reserve() {
-            tracing::error!("the disk is full; only captures, cancels and expiries are recorded");
+            tracing::error!(
+                "the disk is full; only captures, cancels, suspensions and expiries are recorded"
+            );
             Room::Reserve
         } else {
             tracing::error!("the disk is full and the reserve is used up; nothing is recorded");

@@ -18,20 +18,10 @@ pub(super) struct HoldChanges {
 impl HoldChanges {
     /// Takes note of a recorded step.
     pub(super) fn note(&mut self, step: &Step) {
-        match step.action {
-            Action::Hold { .. } => {
-                self.added.insert(step.id);
-            }
-            Action::Capture { .. } | Action::Cancel { .. } | Action::Expire { .. } => {
-                if !self.added.remove(&step.id) {
-                    self.removed.insert(step.id);
-                }
-            }
-            Action::OpenAccount(_)
-            | Action::Post { .. }
-            | Action::Decline { .. }
-            | Action::Tombstone
-            | Action::CaptureLate { .. } => {}
+        if matches!(step.action, Action::Hold { .. }) {
+            self.added.insert(step.id);
+        } else if step.action.ends_hold() && !self.added.remove(&step.id) {
+            self.removed.insert(step.id);
         }
     }
 

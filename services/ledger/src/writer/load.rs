@@ -128,7 +128,7 @@ fn load_accounts_of(
     state: &mut State,
     step: &Step,
 ) -> Result<(), StoreError> {
-    for leg in step.action.legs().into_iter().flatten() {
+    for leg in step.action.legs() {
         load_account(store, state, leg.account_id)?;
     }
     Ok(())

@@ -62,7 +62,7 @@ pub(crate) enum Fatal {
 enum Room {
     /// Enough for everything.
     Plenty,
-    /// Only what was kept for captures, cancels and expiries.
+    /// Only what was kept for captures, cancels, suspensions and expiries.
     Reserve,
     /// None: only what was recorded before can be answered.
     None,

@@ -58,9 +58,9 @@ impl Item {
     /// Whether it ends holds that stand and nothing else: such items find room when others do not.
     fn is_critical(&self) -> bool {
         match self {
-            Self::Execute { commands, .. } => {
-                commands.iter().all(|command| matches!(command, Command::Capture(_) | Command::Cancel { .. }))
-            }
+            Self::Execute { commands, .. } => commands.iter().all(|command| {
+                matches!(command, Command::Capture(_) | Command::Cancel { .. } | Command::Suspend(_))
+            }),
             Self::Stop => true,
             Self::Account { .. }
             | Self::ChangedAccounts { .. }
@@ -85,7 +85,7 @@ pub(crate) struct QueueReceiver {
     waiting: Arc<AtomicUsize>,
 }
 
-/// A queue for `limit` commands, one eighth of it kept for captures and cancels.
+/// A queue for `limit` commands, one eighth of it kept for captures, cancels and suspensions.
 pub(crate) fn queue(limit: usize) -> (QueueSender, QueueReceiver) {
     let (sender, receiver) = mpsc::channel();
     let waiting = Arc::new(AtomicUsize::new(0));

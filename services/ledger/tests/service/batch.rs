@@ -2,7 +2,10 @@
 
 use atm_proto::ledger::batch_command::Command;
 use atm_proto::ledger::batch_result::Result as Told;
-use atm_proto::ledger::{AccountKind, BatchCommand, BatchExecuteRequest, BatchExecuteResponse};
+use atm_proto::ledger::{
+    AccountKind, BatchCommand, BatchExecuteRequest, BatchExecuteResponse, ResolveTransactionRequest,
+    SuspendTransactionRequest,
+};
 use atm_proto::types::{DeclineReason, Money, TransactionState};
 use prost::Message;
 use tonic::{Code, Response, Status};
@@ -26,7 +29,7 @@ async fn each_command_has_its_own_outcome_in_the_order_in_which_it_was_asked() {
     let bank = Bank::open().await;
     let mut client = bank.client();
     let (farhan, ayesha) = (customer("Farhan"), customer("Ayesha"));
-    let (held, fenced, twice) = (new_id(), new_id(), new_id());
+    let (held, fenced, twice, frozen, open) = (new_id(), new_id(), new_id(), new_id(), new_id());
     let mut yen = post(&new_id(), &opening(), &farhan, 5);
     yen.amount = Some(Money { currency_code: "JPY".to_owned(), minor_units: 5 });
     let commands = vec![
@@ -44,6 +47,17 @@ async fn each_command_has_its_own_outcome_in_the_order_in_which_it_was_asked() {
         Command::Post(post(&twice, &opening(), &farhan, 7)),
         Command::Post(post(&twice, &opening(), &farhan, 7)),
         Command::Post(post(&twice, &opening(), &farhan, 8)),
+        Command::OpenAccount(account(suspense(), AccountKind::Suspense)),
+        Command::Hold(hold(&frozen, &farhan, &cash(), 400)),
+        Command::Suspend(suspend(&frozen)),
+        Command::Capture(capture(&frozen, 400)),
+        Command::Resolve(resolve(&frozen, 401)),
+        Command::Resolve(resolve(&frozen, 100)),
+        Command::Suspend(suspend(&new_id())),
+        Command::Suspend(SuspendTransactionRequest { authorization: vec![1], ..suspend(&new_id()) }),
+        Command::Hold(hold(&open, &farhan, &cash(), 100)),
+        Command::Suspend(SuspendTransactionRequest { suspense_account_id: cash(), ..suspend(&open) }),
+        Command::Resolve(ResolveTransactionRequest { operator: String::new(), ..resolve(&frozen, 100) }),
     ];
     let told = results(execute(&mut client, commands).await.unwrap());
     let state = |index: usize| match &told[index] {
@@ -51,13 +65,15 @@ async fn each_command_has_its_own_outcome_in_the_order_in_which_it_was_asked() {
         Told::Hold(told) => told.current_state(),
         Told::Capture(told) => told.current_state(),
         Told::Cancel(told) => told.current_state(),
+        Told::Suspend(told) => told.current_state(),
+        Told::Resolve(told) => told.current_state(),
         Told::OpenAccount(_) | Told::Error(_) => TransactionState::Unspecified,
     };
     let error = |index: usize| match &told[index] {
         Told::Error(error) => (Code::from(error.code), error.reason.as_str(), error.field.as_str()),
         other => panic!("{other:?}"),
     };
-    assert_eq!(told.len(), 14);
+    assert_eq!(told.len(), 25);
     assert!(told[..3].iter().all(|told| matches!(told, Told::OpenAccount(_))));
     assert_eq!((state(3), state(8)), (TransactionState::Posted, TransactionState::Captured));
     // The whole batch was decided when the hold's answer was made.
@@ -74,7 +90,18 @@ async fn each_command_has_its_own_outcome_in_the_order_in_which_it_was_asked() {
     assert_eq!(state(10), TransactionState::Cancelled);
     assert_eq!(told[11], told[12], "the second of two with one id gets the first one's answer");
     assert_eq!(error(13), (Code::AlreadyExists, "ID_REUSED", "amount.minor_units"));
-    assert_eq!(balance(&mut client, farhan).await, (707, 707));
+    assert!(
+        matches!(&told[16], Told::Suspend(told) if told.outcome.as_ref().unwrap().state() == TransactionState::Suspect)
+    );
+    assert_eq!(error(17), (Code::FailedPrecondition, "SUSPENDED", ""));
+    assert_eq!(error(18), (Code::FailedPrecondition, "RESOLUTION_EXCEEDS_HOLD", ""));
+    assert!(matches!(&told[19], Told::Resolve(told) if told.outcome.as_ref().unwrap().resolution.is_some()));
+    assert_eq!((state(16), state(19)), (TransactionState::Captured, TransactionState::Captured));
+    assert_eq!(error(20), (Code::NotFound, "TRANSACTION_NOT_FOUND", ""));
+    assert_eq!(error(21), (Code::InvalidArgument, "INVALID_FIELD", "authorization"));
+    assert_eq!(error(23), (Code::InvalidArgument, "INVALID_FIELD", "suspense_account_id"));
+    assert_eq!(error(24), (Code::InvalidArgument, "INVALID_FIELD", "operator"));
+    assert_eq!(balance(&mut client, farhan).await, (607, 507));
 }
 
 #[tokio::test]
@@ -114,8 +141,12 @@ async fn a_full_batch_of_the_largest_money_commands_fits_into_its_message() {
     assert!(size <= atm_rpc::limits::BATCH_BYTES);
     let mut capture = capture(&new_id(), i64::MAX);
     capture.authorization = vec![0; atm_ledger::authorization::AUTHORIZATION_BYTES];
-    let captures: usize = (BatchCommand { command: Some(Command::Capture(capture)) }).encoded_len() + 3;
-    assert!(captures * 8_190 <= atm_rpc::limits::BATCH_BYTES, "{captures}");
+    let mut suspend = suspend(&new_id());
+    suspend.authorization = capture.authorization.clone();
+    for command in [Command::Capture(capture), Command::Suspend(suspend)] {
+        let size = (BatchCommand { command: Some(command) }).encoded_len() + 3;
+        assert!(size * 8_190 <= atm_rpc::limits::BATCH_BYTES, "{size}");
+    }
 
     let first = execute(&mut client, commands.clone()).await.unwrap();
     assert_eq!(first.get_ref().results.len(), 8_190);

@@ -40,7 +40,7 @@ async fn row_03_every_method_needs_the_service_token_and_health_and_reflection_d
     let bank = Bank::open().await;
     endow(&mut bank.client(), &[("Farhan", 1_000)]).await;
     let before = last_sequence(&mut bank.client()).await;
-    assert_eq!(methods().len(), 13);
+    assert_eq!(methods().len(), 15);
     let body = framed(&post(&new_id(), &customer("Farhan"), &cash(), 1).encode_to_vec());
     let token = bearer(&bank);
     let wrong = token.replace(&token[7..9], "00");

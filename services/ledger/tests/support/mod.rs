@@ -130,6 +130,10 @@ pub fn cash() -> String {
     AccountId::of_cash("atm-1", Currency::BDT).to_string()
 }
 
+pub fn suspense() -> String {
+    AccountId::of_suspense("atm-1", Currency::BDT).to_string()
+}
+
 pub fn opening() -> String {
     AccountId::of_opening_balances(Currency::BDT).to_string()
 }
@@ -180,6 +184,30 @@ pub fn capture(id: &str, minor_units: i64) -> wire::CaptureTransactionRequest {
 
 pub fn cancel(id: &str) -> wire::CancelTransactionRequest {
     wire::CancelTransactionRequest { transaction_id: id.to_owned(), terminal_id: TERMINAL.to_owned() }
+}
+
+pub fn suspend(id: &str) -> wire::SuspendTransactionRequest {
+    wire::SuspendTransactionRequest {
+        transaction_id: id.to_owned(),
+        terminal_id: TERMINAL.to_owned(),
+        suspense_account_id: suspense(),
+        authorization: Vec::new(),
+    }
+}
+
+pub fn resolve(id: &str, minor_units: i64) -> wire::ResolveTransactionRequest {
+    wire::ResolveTransactionRequest {
+        transaction_id: id.to_owned(),
+        amount: taka(minor_units),
+        operator: "Nadia".to_owned(),
+        reason: "the cassettes were counted".to_owned(),
+    }
+}
+
+/// Opens the suspense account of the machine as well.
+pub async fn endow_with_suspense(client: &mut Client, customers: &[(&str, i64)]) {
+    endow(client, customers).await;
+    client.open_account(account(suspense(), AccountKind::Suspense)).await.unwrap();
 }
 
 /// Opens the cash of a machine, and customers with this much on their accounts.

@@ -2,7 +2,7 @@
 
 use atm_ledger::handle::{ExecuteError, Options};
 use atm_ledger::storage::memory::MemoryDisk;
-use atm_ledger_core::{AccountKind, EntryRef, Side, StepKind};
+use atm_ledger_core::{AccountKind, EntryRef, StepKind};
 
 use crate::books::*;
 
@@ -80,12 +80,12 @@ async fn a_statement_walks_back_from_the_newest_entry_page_by_page() {
 async fn a_statement_begins_only_at_an_entry_of_its_own_account() {
     let books = Books::start(MemoryDisk::new().open());
     books.fund(1_000).await;
-    let entry = |number, side| Some(EntryRef { id: id(number), ordinal: 0, side });
-    for foreign in [entry(1, Side::Debit), entry(99, Side::Credit)] {
+    let entry = |number, leg| Some(EntryRef { id: id(number), ordinal: 0, leg });
+    for foreign in [entry(1, 0), entry(1, 2), entry(1, 255), entry(99, 1)] {
         let answer = books.ledger.account_entries(CUSTOMER, foreign, 10, false).await;
         assert!(matches!(answer, Err(ExecuteError::ForeignEntry)), "{answer:?}");
     }
-    let own = books.ledger.account_entries(CUSTOMER, entry(1, Side::Credit), 10, false).await.unwrap();
+    let own = books.ledger.account_entries(CUSTOMER, entry(1, 1), 10, false).await.unwrap();
     assert_eq!(own.unwrap().steps.len(), 1);
     let nobody = atm_types::AccountId::from_bytes([1; 16]);
     assert_eq!(books.ledger.account_entries(nobody, None, 10, false).await.unwrap(), None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atm_ledger_core::{
     AccountKind, AccountTerms, Authorization, Capture, Command, Decision, Hold, LIFETIME_DEFAULT, Moment,
-    Refusal, State, Step, Transfer, decide,
+    Refusal, Resolve, State, Step, Suspend, Transfer, decide,
 };
 use atm_types::{AccountId, Currency, TerminalId, Timestamp, TransactionId};
 
@@ -31,11 +31,20 @@ pub const CASH: u8 = 10;
 pub const OPENING: u8 = 11;
 /// Never opened.
 pub const NOBODY: u8 = 12;
+pub const SUSPENSE: u8 = 13;
+/// Another machine's.
+pub const SUSPENSE_ELSEWHERE: u8 = 14;
+pub const SUSPENSE_DOLLARS: u8 = 15;
+/// All accounts that are open.
+pub const OPEN: [u8; 10] =
+    [ALICE, BOB, OVERDRAWN, LIMITED, DOLLARS, CASH, OPENING, SUSPENSE, SUSPENSE_ELSEWHERE, SUSPENSE_DOLLARS];
 
 pub fn terms(n: u8) -> AccountTerms {
     let (kind, currency, overdraft_limit, daily_withdrawal_limit) = match n {
         CASH => (AccountKind::Cash, "BDT", 0, 0),
         OPENING => (AccountKind::OpeningBalance, "BDT", 0, 0),
+        SUSPENSE | SUSPENSE_ELSEWHERE => (AccountKind::Suspense, "BDT", 0, 0),
+        SUSPENSE_DOLLARS => (AccountKind::Suspense, "USD", 0, 0),
         OVERDRAWN => (AccountKind::Customer, "BDT", 50, 0),
         LIMITED => (AccountKind::Customer, "BDT", 0, 100),
         DOLLARS => (AccountKind::Customer, "USD", 0, 0),
@@ -92,6 +101,33 @@ pub fn cancel(n: u8) -> Command {
     Command::Cancel { id: id(n), terminal: HERE }
 }
 
+pub fn suspend(n: u8) -> Command {
+    suspend_into(n, SUSPENSE)
+}
+
+pub fn suspend_into(n: u8, suspense: u8) -> Command {
+    Command::Suspend(Suspend { id: id(n), terminal: HERE, suspense: account(suspense), authorization: None })
+}
+
+pub fn suspend_authorized(n: u8, held: Transfer) -> Command {
+    let authorization = Some(Authorization { transfer: held });
+    Command::Suspend(Suspend { id: id(n), terminal: HERE, suspense: account(SUSPENSE), authorization })
+}
+
+pub fn resolve(n: u8, amount: i64) -> Command {
+    resolve_by(n, amount, "Nadia", "the cassettes were counted")
+}
+
+pub fn resolve_by(n: u8, amount: i64, operator: &str, reason: &str) -> Command {
+    Command::Resolve(Resolve {
+        id: id(n),
+        amount,
+        currency: Currency::BDT,
+        operator: operator.into(),
+        reason: reason.into(),
+    })
+}
+
 /// What a command got, with nothing borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
@@ -121,7 +157,7 @@ impl Bank {
     /// Books with all accounts open; ALICE, OVERDRAWN and LIMITED have 1,000 each.
     pub fn open() -> Self {
         let mut bank = Self { state: State::new(), steps: Vec::new(), seconds: 0, day: 0 };
-        for n in [ALICE, BOB, OVERDRAWN, LIMITED, DOLLARS, CASH, OPENING] {
+        for n in OPEN {
             bank.run(&Command::OpenAccount(terms(n)));
         }
         for n in [ALICE, OVERDRAWN, LIMITED] {
@@ -151,6 +187,12 @@ impl Bank {
             let got = self.run(&Command::Expire { id: due });
             assert!(matches!(got, Got::Recorded(_)), "{got:?}");
         }
+    }
+
+    /// What is pending on an account: debits, credits.
+    pub fn pending(&self, n: u8) -> (i64, i64) {
+        let totals = self.state.account(account(n)).unwrap().totals;
+        (totals.debits_pending, totals.credits_pending)
     }
 
     pub fn balance(&self, n: u8) -> (i64, i64) {

@@ -1,7 +1,7 @@
 //! Accounts as rows, each with a checksum: totals are answered from a row without a replay, so a flipped bit
 //! must not go unnoticed.
 
-use atm_ledger_core::{Account, AccountTerms, EntryRef, Side, Totals, Withdrawn};
+use atm_ledger_core::{Account, AccountTerms, EntryRef, Totals, Withdrawn};
 use atm_types::{AccountId, Timestamp, TransactionId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
@@ -139,7 +139,7 @@ fn entry_bytes(entry: Option<EntryRef>) -> Option<[u8; 18]> {
     let mut bytes = [0; 18];
     bytes[..16].copy_from_slice(entry.id.as_bytes());
     bytes[16] = entry.ordinal;
-    bytes[17] = u8::from(entry.side == Side::Credit);
+    bytes[17] = entry.leg;
     Some(bytes)
 }
 
@@ -148,7 +148,6 @@ fn entry(row: &Row<'_>, index: usize) -> Result<Option<EntryRef>, StoreError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let [id @ .., ordinal, side]: [u8; 18] = bytes.try_into().map_err(|_| misshapen(row, index))?;
-    let side = if side == 0 { Side::Debit } else { Side::Credit };
-    Ok(Some(EntryRef { id: TransactionId::from_bytes(id), ordinal, side }))
+    let [id @ .., ordinal, leg]: [u8; 18] = bytes.try_into().map_err(|_| misshapen(row, index))?;
+    Ok(Some(EntryRef { id: TransactionId::from_bytes(id), ordinal, leg }))
 }

@@ -1,10 +1,10 @@
-//! Room on the disk that is kept for captures and cancels.
+//! Room on the disk that is kept for captures, cancels and suspensions.
 //!
 //! Cash that has left must be posted even when the disk is full. So some megabytes are taken at the start by
 //! a file of nothing; when a commit finds no room, the file goes, and only what ends holds is recorded until
 //! there is room again.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ impl Reserve {
     pub(super) fn open(directory: &Path, bytes: u64) -> Self {
         let mut reserve = Self { path: directory.join(FILE), bytes, held: false };
         if bytes > 0 && !reserve.restore() {
-            tracing::warn!("the disk has no room for the reserve of captures and cancels");
+            tracing::warn!("the disk has no room for the reserve of captures, cancels and suspensions");
         }
         reserve
     }
@@ -53,7 +53,8 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| found.len() == bytes) {
         return Ok(());
     }
-    let mut file = File::create(path)?;
+    let mut file = super::private_file(path)?;
+    file.set_len(0)?;
     let mut missing = bytes;
     while missing > 0 {
         let length = usize::try_from(missing).unwrap_or(usize::MAX).min(CHUNK.len());

@@ -81,3 +81,25 @@ fn the_reserve_takes_its_room_gives_it_up_once_and_takes_it_again() {
     assert_eq!(length(), Some(100_000));
     assert!(store.release_reserve());
 }
+
+#[test]
+fn nobody_else_can_read_any_file_of_the_books() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(directory.path(), 100_000).unwrap();
+    let head = after(Head::EMPTY, 1);
+    let one = steps(1, 1, 10);
+    store.commit(&Commit { expected: Head::EMPTY, head, steps: &one, checkpoint: None }).unwrap();
+    assert!(store.release_reserve() && store.restore_reserve());
+    let mut names: Vec<String> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?} has mode {mode:o}", entry.file_name());
+            entry.file_name().into_string().unwrap()
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names, ["acknowledged", "ledger.db", "ledger.db-shm", "ledger.db-wal", "reserve"]);
+}
