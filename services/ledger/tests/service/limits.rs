@@ -2,6 +2,7 @@
 
 use atm_proto::ledger::batch_command::Command;
 use atm_proto::ledger::{BatchCommand, BatchExecuteRequest, WatchEntriesRequest};
+use atm_proto::types::TransactionState;
 use atm_rpc::channel::{ChannelConfig, lazy_channel};
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::status::retry_delay;
@@ -61,6 +62,10 @@ async fn row_22_a_crowd_is_told_to_come_back_and_captures_still_get_in() {
     assert_eq!(refusal.code(), Code::ResourceExhausted, "reads least of all");
     client.capture_transaction(capture(&id, 100)).await.unwrap();
     client.cancel_transaction(cancel(&new_id())).await.unwrap();
+    let suspended = client.suspend_transaction(suspend(&id)).await.unwrap().into_inner();
+    assert_eq!(suspended.current_state(), TransactionState::Captured);
+    let refusal = client.resolve_transaction(resolve(&id, 100)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::ResourceExhausted, "a person can wait");
     crowd.shutdown().await;
     let mut tries = 0;
     while client.post_transaction(post(&new_id(), &customer("Farhan"), &cash(), 1)).await.is_err() {

@@ -12,5 +12,6 @@ mod limits;
 mod reads;
 mod restore;
 mod security;
+mod suspense;
 mod transactions;
 mod watch;

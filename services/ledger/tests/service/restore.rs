@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use atm_proto::ledger::{CaptureTransactionRequest, StepKind};
+use atm_proto::ledger::{CaptureTransactionRequest, StepKind, SuspendTransactionRequest};
 use atm_proto::types::TransactionState;
 use tonic::Code;
 
@@ -19,7 +19,7 @@ fn copy(from: &Path, to: &Path) {
 /// A bank whose books were restored to the moment before a hold of 600.00, and that hold's authorization.
 async fn restored(id: &str) -> (Bank, Vec<u8>) {
     let bank = Bank::open().await;
-    endow(&mut bank.client(), &[("Farhan", 100_000)]).await;
+    endow_with_suspense(&mut bank.client(), &[("Farhan", 100_000)]).await;
     let backup = bank.directory.path().join("backup");
     let bank = bank.restart_after(|books| copy(books, &backup)).await;
     let request = hold(id, &customer("Farhan"), &cash(), 60_000);
@@ -70,6 +70,55 @@ async fn a_tombstone_on_the_restored_books_does_not_swallow_cash_that_left() {
     assert_eq!(captured.current_state(), TransactionState::CapturedLate);
     assert_eq!(balance(&mut client, customer("Farhan")).await, (40_000, 40_000));
     assert_eq!(audit(&mut client).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_forgotten_hold_is_suspended_on_its_authorization_and_resolved_like_any_other() {
+    for before in ["nothing", "tombstone", "declined"] {
+        let id = new_id();
+        let (bank, authorization) = restored(&id).await;
+        let mut client = bank.client();
+        match before {
+            "tombstone" => _ = client.cancel_transaction(cancel(&id)).await.unwrap(),
+            "declined" => {
+                let spent = post(&new_id(), &customer("Farhan"), &cash(), 50_000);
+                client.post_transaction(spent).await.unwrap();
+                let request = hold(&id, &customer("Farhan"), &cash(), 60_000);
+                let declined = client.hold_transaction(request).await.unwrap().into_inner();
+                assert_eq!(declined.current_state(), TransactionState::Declined);
+            }
+            _ => {}
+        }
+        let had = balance(&mut client, customer("Farhan")).await.0;
+        let last = last_sequence(&mut client).await;
+        let code = if before == "nothing" { Code::NotFound } else { Code::FailedPrecondition };
+        assert_eq!(client.suspend_transaction(suspend(&id)).await.unwrap_err().code(), code);
+        let honest = SuspendTransactionRequest { authorization, ..suspend(&id) };
+        let mut forged = honest.clone();
+        forged.authorization[40] ^= 0x80;
+        for request in [
+            forged,
+            SuspendTransactionRequest { authorization: b"trust me".to_vec(), ..honest.clone() },
+            SuspendTransactionRequest { transaction_id: new_id(), ..honest.clone() },
+        ] {
+            let status = client.suspend_transaction(request).await.unwrap_err();
+            assert_eq!(atm_rpc::status::violated_field(&status).as_deref(), Some("authorization"));
+        }
+        assert_eq!(last_sequence(&mut client).await, last);
+        let first = client.suspend_transaction(honest.clone()).await.unwrap().into_inner();
+        assert_eq!(first.current_state(), TransactionState::Suspect, "{before}");
+        let again = client.suspend_transaction(honest).await.unwrap().into_inner();
+        assert_eq!(bytes(&again), bytes(&first));
+        assert_eq!(client.suspend_transaction(suspend(&id)).await.unwrap().into_inner(), first);
+        assert_eq!(balance(&mut client, customer("Farhan")).await, (had, had - 60_000));
+        assert_eq!(audit(&mut client).await, Vec::<String>::new());
+        // The books forget nothing of it, and a person decides it.
+        let bank = bank.restart().await;
+        let mut client = bank.client();
+        client.resolve_transaction(resolve(&id, 60_000)).await.unwrap();
+        assert_eq!(balance(&mut client, customer("Farhan")).await, (had - 60_000, had - 60_000));
+        assert_eq!(audit(&mut client).await, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
