@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use atm_proto::ledger::PostTransactionResponse;
-use atm_proto::types::TransactionState;
 use atm_rpc::channel::{ChannelConfig, lazy_channel};
 use atm_rpc::server::{self, ServerConfig};
 use bytes::Bytes;
@@ -148,12 +147,13 @@ impl Network {
         let first = tokio::spawn(self.clone().forward(call()));
         if let Some(later) = fate.repeat {
             let (network, again) = (self.clone(), call());
+            let cancels = parts.uri.path().ends_with("/CancelTransaction");
             let (sender, first_answer) = tokio::sync::oneshot::channel();
             self.repeats.spawn(async move {
                 tokio::time::sleep(later).await;
                 let second = network.clone().forward(again).await;
                 if let (Ok(Some(first)), Some(second)) = (first_answer.await, second) {
-                    network.compare(&first, &second);
+                    network.compare(&first, &second, cancels);
                 }
             });
             let answer = first.await.ok().flatten();
@@ -191,11 +191,13 @@ impl Network {
     }
 
     /// Two answers to the same bytes: the outcome in them must be the same.
-    fn compare(&self, first: &Answer, second: &Answer) {
+    fn compare(&self, first: &Answer, second: &Answer, cancels: bool) {
         let read = |answer: &Answer| PostTransactionResponse::decode(answer.body.get(5..)?).ok();
         let (Some(first), Some(second)) = (read(first), read(second)) else { return };
-        // A late capture may follow a cancel, and a repeated cancel then tells of it.
-        let moved_on = second.current_state() == TransactionState::CapturedLate;
+        // A cancel tells of the last step, and another may have followed.
+        let step =
+            |answer: &PostTransactionResponse| answer.outcome.as_ref().map(|told| told.commit_sequence);
+        let moved_on = cancels && step(&first) != step(&second);
         if first.outcome != second.outcome && !moved_on {
             self.counts.contradictions.fetch_add(1, Ordering::Relaxed);
         }

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Client, all_steps, audit, balance, bytes, cancel, capture, cash, connect, customer, hold, new_id,
-    opening, post,
+    opening, post, resolve, suspend, suspense,
 };
 
 /// The customers of whom all tellers draw money.
@@ -29,6 +29,8 @@ pub enum Ask {
     Hold(wire::HoldTransactionRequest),
     Capture(wire::CaptureTransactionRequest),
     Cancel(wire::CancelTransactionRequest),
+    Suspend(wire::SuspendTransactionRequest),
+    Resolve(wire::ResolveTransactionRequest),
 }
 
 /// What was answered.
@@ -93,6 +95,8 @@ async fn send(client: &mut Client, ask: &Ask, request: Request<()>) -> Result<Re
         Ask::Hold(asked) => call!(hold_transaction, asked),
         Ask::Capture(asked) => call!(capture_transaction, asked),
         Ask::Cancel(asked) => call!(cancel_transaction, asked),
+        Ask::Suspend(asked) => call!(suspend_transaction, asked),
+        Ask::Resolve(asked) => call!(resolve_transaction, asked),
     }
 }
 
@@ -154,7 +158,7 @@ impl Teller {
         let amount = if self.dice.u8(0..8) == 0 { 1_000_000_000 } else { self.dice.i64(1..500) };
         let holding = Ask::Hold(hold(&id, &debit, &credit, amount));
         let cancelling = Ask::Cancel(cancel(&id));
-        let end = match self.dice.u8(0..6) {
+        let end = match self.dice.u8(0..8) {
             0 => self.insist(Ask::Post(post(&id, &debit, &credit, amount))).await,
             1 | 2 => {
                 let held = self.insist(holding).await;
@@ -175,7 +179,7 @@ impl Teller {
                 assert_eq!(self.insist(holding).await.outcome, fenced.outcome, "a tombstone holds nothing");
                 fenced
             }
-            _ => {
+            5 => {
                 let held = self.insist(holding).await;
                 let released = self.insist(cancelling).await;
                 if held.state == TransactionState::Held {
@@ -185,20 +189,44 @@ impl Teller {
                     released
                 }
             }
+            way => {
+                let held = self.insist(holding).await;
+                if held.state == TransactionState::Held {
+                    if way == 6 {
+                        self.insist(cancelling).await;
+                    }
+                    self.freeze(&id, amount).await
+                } else {
+                    held
+                }
+            }
         };
         let posted = match end.state {
             TransactionState::Posted | TransactionState::Captured | TransactionState::CapturedLate => {
                 end.outcome.amount.expect("a posting has an amount").minor_units
             }
-            TransactionState::Declined | TransactionState::Cancelled => 0,
-            TransactionState::Unspecified
-            | TransactionState::Held
-            | TransactionState::Expired
-            | TransactionState::Suspect => {
+            TransactionState::Declined | TransactionState::Cancelled | TransactionState::Suspect => 0,
+            TransactionState::Unspecified | TransactionState::Held | TransactionState::Expired => {
                 panic!("{id} did not end: {end:?}")
             }
         };
         self.diary.ended.insert(id, (end.state, debit, credit, posted));
+    }
+
+    /// Nobody knows whether the cash left: it stays so, or somebody decides it, perhaps wrongly.
+    async fn freeze(&mut self, id: &str, amount: i64) -> Told {
+        let frozen = self.insist(Ask::Suspend(suspend(id))).await;
+        match self.dice.u8(0..4) {
+            0 => frozen,
+            1 => {
+                self.insist(Ask::Resolve(resolve(id, 0))).await;
+                self.insist(Ask::Capture(capture(id, amount))).await
+            }
+            _ => {
+                let part = self.dice.i64(0..=amount);
+                self.insist(Ask::Resolve(resolve(id, part))).await
+            }
+        }
     }
 }
 
@@ -217,7 +245,7 @@ impl Drop for Attempt {
 
 /// Opens the accounts: each customer has this much.
 pub async fn endow(client: &mut Client, each: i64) {
-    super::endow(client, &CUSTOMERS.map(|name| (name, each))).await;
+    super::endow_with_suspense(client, &CUSTOMERS.map(|name| (name, each))).await;
 }
 
 /// Holds the books against all that was told: nothing acknowledged is lost, nothing happened twice, nothing
@@ -232,11 +260,15 @@ pub async fn compare(client: &mut Client, diary: &Diary, each: i64) {
 
     let mut expected: HashMap<String, i64> = CUSTOMERS.iter().map(|name| (customer(name), each)).collect();
     expected.insert(cash(), 0);
+    let mut frozen: HashMap<String, i64> = HashMap::new();
     for (id, (state, debit, credit, posted)) in &diary.ended {
         let steps = recorded.remove(id).unwrap_or_else(|| panic!("{id} was acknowledged and is lost"));
         assert_life(id, &steps);
         let last = steps.last().and_then(|step| step.outcome.as_ref()).expect("not empty");
         assert_eq!(last.state(), *state, "{id}");
+        if *state == TransactionState::Suspect {
+            *frozen.entry(debit.clone()).or_default() += last.amount.as_ref().expect("not empty").minor_units;
+        }
         let entries: i64 =
             steps.iter().flat_map(|step| &step.entries).map(|entry| entry.posted_minor_units).sum();
         assert_eq!(entries, 2 * posted, "{id} was posted once, as it was told");
@@ -257,13 +289,18 @@ pub async fn compare(client: &mut Client, diary: &Diary, each: i64) {
         .collect();
     assert_eq!(strangers, [], "nothing is there that nobody asked for");
     for (account, expected) in expected {
-        assert_eq!(balance(client, account.clone()).await, (expected, expected), "{account}");
+        let held = frozen.get(&account).copied().unwrap_or(0);
+        assert_eq!(balance(client, account.clone()).await, (expected, expected - held), "{account}");
     }
+    let read = wire::GetAccountRequest { account_id: suspense() };
+    let suspense = client.get_account(read).await.unwrap().into_inner().account.expect("it is open");
+    assert_eq!(suspense.credits_pending_minor_units, frozen.values().sum::<i64>(), "what nobody knows");
 
     for (ask, told) in &diary.told {
         let again = send(client, ask, Request::new(())).await.expect("a repeat is answered").into_inner();
-        // A cancel tells how a transaction ended, and a late capture may have followed.
-        if again.state == TransactionState::CapturedLate && matches!(ask, Ask::Cancel(_)) {
+        // A cancel tells how a transaction ended, and something may have followed.
+        let followed = again.outcome.commit_sequence > told.outcome.commit_sequence;
+        if followed && matches!(ask, Ask::Cancel(_)) {
             continue;
         }
         assert_eq!(bytes(&again.outcome), bytes(&told.outcome), "{ask:?}");
@@ -271,13 +308,26 @@ pub async fn compare(client: &mut Client, diary: &Diary, each: i64) {
     assert_eq!(audit(client).await, Vec::<String>::new());
 }
 
-/// At most one hold and one end, save a cancelled hold followed by one late capture.
+/// At most one hold and one end, save a cancelled hold followed by one late capture, and a suspension
+/// followed by one resolution and perhaps one late capture.
 fn assert_life(id: &str, steps: &[Step]) {
-    use StepKind::{Cancel, Capture, CaptureLate, Hold, Post};
+    use StepKind::{Cancel, Capture, CaptureLate, Hold, Post, Resolve, Suspend};
     let kinds: Vec<_> =
         steps.iter().map(|step| step.outcome.as_ref().expect("every step has an outcome").step()).collect();
-    let lives =
-        [&[Post][..], &[Hold], &[Cancel], &[Hold, Capture], &[Hold, Cancel], &[Hold, Cancel, CaptureLate]];
+    let lives = [
+        &[Post][..],
+        &[Hold],
+        &[Cancel],
+        &[Hold, Capture],
+        &[Hold, Cancel],
+        &[Hold, Cancel, CaptureLate],
+        &[Hold, Suspend],
+        &[Hold, Suspend, Resolve],
+        &[Hold, Suspend, Resolve, CaptureLate],
+        &[Hold, Cancel, Suspend],
+        &[Hold, Cancel, Suspend, Resolve],
+        &[Hold, Cancel, Suspend, Resolve, CaptureLate],
+    ];
     assert!(lives.contains(&&kinds[..]), "{id}: {kinds:?}");
 }
 

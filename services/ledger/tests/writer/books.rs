@@ -8,8 +8,8 @@ use std::time::Duration;
 use atm_ledger::handle::{Answer, ExecuteError, Ledger, Options, WriterGuard};
 use atm_ledger::storage::Store;
 use atm_ledger_core::{
-    AccountKind, AccountTerms, Balance, Capture, Command, Decline, DeclineReason, Hold, Step,
-    TransactionState, Transfer,
+    AccountKind, AccountTerms, Balance, Capture, Command, Decline, DeclineReason, Hold, Resolve, Step,
+    Suspend, TransactionState, Transfer,
 };
 use atm_types::{AccountId, Currency, ManualClock, TerminalId, Timestamp, TransactionId};
 
@@ -64,6 +64,12 @@ impl Books {
         self.ledger.account(account).await.unwrap().expect("the account is open").account.balance()
     }
 
+    /// What is pending on an account: debits, credits.
+    pub(crate) async fn pending(&self, account: AccountId) -> (i64, i64) {
+        let totals = self.ledger.account(account).await.unwrap().expect("the account is open").account.totals;
+        (totals.debits_pending, totals.credits_pending)
+    }
+
     pub(crate) async fn findings(&self) -> Vec<String> {
         let mut verification = self.ledger.verify();
         let mut findings = Vec::new();
@@ -82,6 +88,7 @@ impl Books {
 pub(crate) const OPENING: AccountId = AccountId::from_bytes([0xa0; 16]);
 pub(crate) const CASH: AccountId = AccountId::from_bytes([0xa1; 16]);
 pub(crate) const CUSTOMER: AccountId = AccountId::from_bytes([0xa2; 16]);
+pub(crate) const SUSPENSE: AccountId = AccountId::from_bytes([0xa3; 16]);
 pub(crate) const TERMINAL: TerminalId = TerminalId::from_bytes([0x77; 32]);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -136,6 +143,20 @@ pub(crate) fn capture(number: u64, amount: i64) -> Command {
 
 pub(crate) fn cancel(number: u64) -> Command {
     Command::Cancel { id: id(number), terminal: TERMINAL }
+}
+
+/// Freezes a withdrawal, on an account that is to be opened with [`open_suspense`].
+pub(crate) fn suspend(number: u64) -> Command {
+    Command::Suspend(Suspend { id: id(number), terminal: TERMINAL, suspense: SUSPENSE, authorization: None })
+}
+
+pub(crate) fn open_suspense() -> Command {
+    open_account(SUSPENSE, AccountKind::Suspense)
+}
+
+pub(crate) fn resolve(number: u64, amount: i64) -> Command {
+    let (operator, reason) = ("Nadia".into(), "counted".into());
+    Command::Resolve(Resolve { id: id(number), amount, currency: Currency::BDT, operator, reason })
 }
 
 /// The step of an answer.

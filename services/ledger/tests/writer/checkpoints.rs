@@ -89,6 +89,73 @@ async fn holds_live_on_and_expire_after_any_number_of_restarts() {
     assert_eq!(books.findings().await, [""; 0]);
 }
 
+#[tokio::test]
+async fn suspects_live_on_without_an_expiry_and_are_resolved_after_any_number_of_restarts() {
+    for checkpoint_every in [1, 3, 7, 1_000] {
+        let disk = MemoryDisk::new();
+        let start = || Books::start_with(Box::new(disk.open()), every(checkpoint_every));
+        let books = start();
+        books.fund(1_000).await;
+        books.one(open_suspense()).await.unwrap();
+        books.ledger.execute(vec![hold(2, 100), hold(3, 200), hold(4, 300)], None).await.unwrap();
+        books.one(suspend(2)).await.unwrap();
+        books.one(cancel(3)).await.unwrap();
+        // In the batch of its release, and on its own.
+        books.ledger.execute(vec![cancel(4), suspend(4)], None).await.unwrap();
+        books.one(suspend(3)).await.unwrap();
+        let frozen = books.one(suspend(2)).await.unwrap();
+        assert!(is_replay(&frozen));
+        let clock = books.clock.clone();
+        drop(books);
+        assert_eq!(disk.open().open_holds_after(None, 9).unwrap(), []);
+
+        let books = start();
+        books.clock.set(clock.now_after(90 * DAY));
+        assert_eq!(books.balance(CUSTOMER).await.available, 400);
+        assert_eq!((books.pending(CASH).await, books.pending(SUSPENSE).await), ((0, 0), (0, 600)));
+        assert_eq!(step(&books.one(suspend(2)).await.unwrap()), step(&frozen));
+        assert_eq!(state(&books.one(cancel(3)).await.unwrap()), Some(TransactionState::Suspect));
+        let resolved = books.ledger.execute(vec![resolve(2, 100), resolve(3, 0)], None).await.unwrap();
+        assert_eq!(state(&resolved[0]), Some(TransactionState::Captured));
+        assert_eq!(state(&resolved[1]), Some(TransactionState::Cancelled));
+        assert_eq!(books.findings().await, [""; 0]);
+        drop(books);
+
+        // Without the checkpoint of a clean stop as well: all of it is replayed.
+        let books = start();
+        assert_eq!(state(&books.one(capture(3, 200)).await.unwrap()), Some(TransactionState::CapturedLate));
+        let again = books.one(resolve(2, 100)).await.unwrap();
+        assert!(is_replay(&again));
+        assert_eq!(step(&again), step(&resolved[0]));
+        assert_eq!(state(&books.one(resolve(4, 50)).await.unwrap()), Some(TransactionState::Captured));
+        assert_eq!(books.balance(CUSTOMER).await.available, 1_000 - 100 - 200 - 50);
+        assert_eq!((books.pending(CUSTOMER).await, books.pending(SUSPENSE).await), ((0, 0), (0, 0)));
+        assert_eq!(books.findings().await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn books_that_end_in_a_kill_replay_their_suspects() {
+    // No checkpoint at all, so that everything is replayed from the first step.
+    let disk = MemoryDisk::new();
+    let books = Books::start_with(Box::new(disk.open()), every(1_000));
+    books.fund(1_000).await;
+    books.one(open_suspense()).await.unwrap();
+    books.ledger.execute(vec![hold(2, 100), hold(3, 200)], None).await.unwrap();
+    books.ledger.execute(vec![suspend(2), cancel(3)], None).await.unwrap();
+    books.ledger.execute(vec![suspend(3), resolve(2, 40)], None).await.unwrap();
+    let killed = disk.copy();
+    drop(books);
+    assert_eq!(killed.open().checkpoint().unwrap().head.sequence, 0);
+    let books = Books::start_with(Box::new(killed.open()), every(1_000));
+    assert_eq!(books.balance(CUSTOMER).await.posted, 960);
+    assert_eq!(books.balance(CUSTOMER).await.available, 760);
+    assert_eq!(books.pending(SUSPENSE).await, (0, 200));
+    books.one(resolve(3, 200)).await.unwrap();
+    assert_eq!(books.balance(CUSTOMER).await.available, 760);
+    assert_eq!(books.findings().await, [""; 0]);
+}
+
 trait Later {
     fn now_after(&self, time: std::time::Duration) -> atm_types::Timestamp;
 }

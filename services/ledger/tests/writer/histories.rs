@@ -9,7 +9,7 @@ use atm_ledger::storage::memory::MemoryDisk;
 use atm_ledger::storage::sqlite::SqliteStore;
 use atm_ledger::storage::{Hash, Store};
 use atm_ledger::trial_balance::TrialBalance;
-use atm_ledger_core::{AccountKind, Capture, Command, Hold};
+use atm_ledger_core::{AccountKind, Authorization, Capture, Command, Hold, Resolve, Suspend};
 use atm_types::{AccountId, Currency, ManualClock, TerminalId, TransactionId};
 use proptest::prelude::*;
 
@@ -93,11 +93,22 @@ fn command() -> impl Strategy<Value = Command> {
             let lifetime = Duration::from_secs(u64::from(choice - 29) * 100);
             Command::Hold(Hold { id, terminal, transfer: transfer(CUSTOMER, CASH, amount), lifetime })
         }
-        60..80 => {
+        60..72 => {
             let currency = Currency::BDT;
             Command::Capture(Capture { id, terminal, amount, currency, authorization: None })
         }
-        80..95 => Command::Cancel { id, terminal },
+        72..80 => Command::Cancel { id, terminal },
+        80..88 => {
+            let suspense = if choice == 80 { CASH } else { SUSPENSE };
+            let held = Authorization { transfer: transfer(CUSTOMER, CASH, amount.max(1)) };
+            let authorization = (choice > 86).then_some(held);
+            Command::Suspend(Suspend { id, terminal, suspense, authorization })
+        }
+        88..95 => {
+            let amount = if choice < 91 { 0 } else { amount };
+            let (operator, reason) = ("Nadia".into(), "counted".into());
+            Command::Resolve(Resolve { id, amount, currency: Currency::BDT, operator, reason })
+        }
         _ => open_account(debit, AccountKind::Customer),
     })
 }
@@ -130,6 +141,7 @@ async fn live(mut disk: impl Disk, events: &[Event], checkpoint_every: u64) -> E
     };
     let mut books = start(&|| disk.open(), &clock);
     books.fund(1_000).await;
+    books.one(open_suspense()).await.unwrap();
     let mut answers = Vec::new();
     for event in events {
         match event {

@@ -77,6 +77,38 @@ async fn a_statement_walks_back_from_the_newest_entry_page_by_page() {
 }
 
 #[tokio::test]
+async fn a_statement_walks_along_the_third_leg_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let books = Books::open(Options { checkpoint_every: 2, ..options(directory.path()) });
+    books.fund(1_000).await;
+    books.one(open_suspense()).await.unwrap();
+    for number in [2, 3] {
+        books.ledger.execute(vec![hold(number, 100), suspend(number)], None).await.unwrap();
+        books.one(resolve(number, 40)).await.unwrap();
+    }
+    let mut from = None;
+    let mut seen = Vec::new();
+    loop {
+        let page = books.ledger.account_entries(SUSPENSE, from, 1, false).await.unwrap().unwrap();
+        seen.extend(page.steps.iter().map(|step| (step.id, step.action.kind())));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+        assert_eq!(from.map(|entry| entry.leg), Some(2));
+    }
+    let expected = [
+        (id(3), StepKind::Resolve),
+        (id(3), StepKind::Suspend),
+        (id(2), StepKind::Resolve),
+        (id(2), StepKind::Suspend),
+    ];
+    assert_eq!(seen, expected);
+    let posted = books.ledger.account_entries(SUSPENSE, None, 10, true).await.unwrap().unwrap();
+    assert_eq!((posted.steps.len(), posted.next), (0, None));
+}
+
+#[tokio::test]
 async fn a_statement_begins_only_at_an_entry_of_its_own_account() {
     let books = Books::start(MemoryDisk::new().open());
     books.fund(1_000).await;

@@ -33,6 +33,18 @@ async fn when_the_disk_is_full_captures_and_cancels_are_recorded_and_holds_and_p
 }
 
 #[tokio::test]
+async fn when_the_disk_is_full_suspensions_are_recorded_and_resolutions_are_not() {
+    let (disk, books) = books_with_a_hold().await;
+    books.ledger.execute(vec![open_suspense(), hold(3, 100), suspend(3)], None).await.unwrap();
+    disk.fail_after(0, Fault::Full);
+    let answers = books.ledger.execute(vec![suspend(2), resolve(3, 100)], None).await.unwrap();
+    assert_eq!(state(&answers[0]), Some(TransactionState::Suspect));
+    assert_eq!(answers[1], Answer::NoRoom);
+    assert_eq!(books.pending(SUSPENSE).await, (0, 700));
+    assert_eq!(books.findings().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn when_the_reserve_is_used_up_too_only_what_was_recorded_is_answered() {
     let (disk, books) = books_with_a_hold().await;
     disk.set_reserve(false);

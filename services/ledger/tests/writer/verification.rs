@@ -256,3 +256,82 @@ async fn what_the_writer_remembers_wrongly_is_found() {
     falsify(-1);
     assert_found(&books.findings().await, "is not remembered as its entries sum up");
 }
+
+/// Sound books of which one hold stands, and two were frozen: one that stood and one that was gone.
+async fn with_suspects() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let books = Books::open(Options { checkpoint_every: 6, ..options(directory.path()) });
+    books.fund(1_000).await;
+    books.ledger.execute(vec![open_suspense(), hold(2, 100), hold(3, 200), hold(4, 50)], None).await.unwrap();
+    books.ledger.execute(vec![suspend(2), cancel(3)], None).await.unwrap();
+    books.one(suspend(3)).await.unwrap();
+    assert_eq!(books.findings().await, [""; 0]);
+    books.writer.stop().await;
+    directory
+}
+
+#[tokio::test]
+async fn what_a_suspect_keeps_pending_is_recomputed() {
+    type Change = fn(&mut atm_ledger_core::Totals);
+    let changes: [(AccountId, Change); 4] = [
+        (SUSPENSE, |totals| totals.credits_pending -= 100),
+        (SUSPENSE, |totals| totals.credits_pending = 0),
+        (CUSTOMER, |totals| totals.debits_pending -= 200),
+        // As if the freeze had left the credit where it was.
+        (CASH, |totals| totals.credits_pending += 100),
+    ];
+    for (account, change) in changes {
+        let directory = with_suspects().await;
+        assert_eq!(findings(directory.path()).await, [""; 0]);
+        let mut store = SqliteStore::open(directory.path(), 0).unwrap();
+        let head = store.head().unwrap();
+        let mut false_one = store.account(account).unwrap().unwrap();
+        change(&mut false_one.totals);
+        let (steps, none) = (EncodedSteps::default(), HashSet::new());
+        let checkpoint = CheckpointChanges {
+            newest_id: id(40),
+            accounts: &[&false_one],
+            holds_added: &none,
+            holds_removed: &none,
+        };
+        store.commit(&Commit { expected: head, head, steps: &steps, checkpoint: Some(checkpoint) }).unwrap();
+        drop(store);
+        assert_found(&findings(directory.path()).await, "is not stored as its entries sum up");
+    }
+}
+
+#[tokio::test]
+async fn a_suspect_among_the_open_holds_is_found() {
+    for (number, stands) in [(4, true), (2, false), (3, false)] {
+        let directory = with_suspects().await;
+        let database = Connection::open(directory.path().join("ledger.db")).unwrap();
+        let sql = "SELECT count(*) FROM open_hold WHERE transaction_id = ?1";
+        let stored: i64 = database.query_row(sql, [id(number).as_bytes()], |row| row.get(0)).unwrap();
+        assert_eq!(stored == 1, stands);
+        let sql = if stands {
+            "DELETE FROM open_hold WHERE transaction_id = ?1"
+        } else {
+            "INSERT INTO open_hold (transaction_id) VALUES (?1)"
+        };
+        database.execute(sql, [id(number).as_bytes()]).unwrap();
+        drop(database);
+        let found = findings(directory.path()).await;
+        assert_found(&found, &format!("hold {} is not stored as it stands", id(number)));
+    }
+}
+
+#[tokio::test]
+async fn every_flipped_byte_of_a_suspension_is_found() {
+    let directory = with_suspects().await;
+    let path = directory.path().join("ledger.db");
+    let read = "SELECT data FROM step WHERE transaction_id = ?1 AND ordinal = 1";
+    let write = "UPDATE step SET data = ?2 WHERE transaction_id = ?1 AND ordinal = 1";
+    let sound: Vec<u8> =
+        Connection::open(&path).unwrap().query_row(read, [id(2).as_bytes()], |row| row.get(0)).unwrap();
+    for at in (0..sound.len()).step_by(11) {
+        let mut data = sound.clone();
+        data[at] ^= 1;
+        Connection::open(&path).unwrap().execute(write, params![id(2).as_bytes(), data]).unwrap();
+        assert_found(&findings(directory.path()).await, "hash");
+    }
+}
