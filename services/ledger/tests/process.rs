@@ -156,8 +156,8 @@ async fn the_log_follows_a_trace_to_its_commit_and_tells_no_secret() {
     let log = [("RUST_LOG", "trace")];
     let ledger = Process::start_with(directory.path(), &log).await;
     let mut client = connect(&ledger.url(), &process::token(directory.path()));
-    endow(&mut client, &[("Farhan", 100_000)]).await;
-    let (id, late) = (new_id(), new_id());
+    endow_with_suspense(&mut client, &[("Farhan", 100_000)]).await;
+    let (id, late, suspect) = (new_id(), new_id(), new_id());
     let mut request = tonic::Request::new(post(&id, &customer("Farhan"), &cash(), 10_000));
     let parent = format!("00-{TRACE}-00f067aa0ba902b7-01").parse().unwrap();
     request.metadata_mut().insert("traceparent", parent);
@@ -166,6 +166,11 @@ async fn the_log_follows_a_trace_to_its_commit_and_tells_no_secret() {
     let authorization = held.into_inner().outcome.unwrap().authorization;
     client.cancel_transaction(cancel(&late)).await.unwrap();
     client.capture_transaction(capture(&late, 5_000)).await.unwrap();
+    client.hold_transaction(hold(&suspect, &customer("Farhan"), &cash(), 5_000)).await.unwrap();
+    client.suspend_transaction(suspend(&suspect)).await.unwrap();
+    let mut decision = resolve(&suspect, 5_000);
+    decision.reason = "his sister saw it".to_owned();
+    client.resolve_transaction(decision).await.unwrap();
     ledger.terminate().await;
     let log = ledger.ended().await.log;
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -174,10 +179,13 @@ async fn the_log_follows_a_trace_to_its_commit_and_tells_no_secret() {
     assert_eq!(committed.len(), 1, "one line for each committed command");
     assert_eq!((&committed[0]["trace_id"], &committed[0]["level"]), (&TRACE.into(), &"DEBUG".into()));
     assert_eq!(committed[0]["step"], "STEP_KIND_POST");
-    let alarms: Vec<_> = about(&late).into_iter().filter(|line| line["level"] == "WARN").collect();
-    assert_eq!(alarms.len(), 1);
-    assert!(alarms[0]["message"].as_str().unwrap().starts_with("CAPTURED_LATE"));
-    assert!(alarms[0]["trace_id"].is_string());
+    for (id, begins) in [(&late, "CAPTURED_LATE"), (&suspect, "SUSPECT")] {
+        let alarms: Vec<_> = about(id).into_iter().filter(|line| line["level"] == "WARN").collect();
+        assert_eq!(alarms.len(), 1);
+        assert!(alarms[0]["message"].as_str().unwrap().starts_with(begins));
+        assert!(alarms[0]["trace_id"].is_string());
+    }
+    assert!(!log.contains("his sister"), "what a person wrote stands in the books, not in the log");
 
     let token = std::fs::read_to_string(process::token(directory.path())).unwrap();
     let key = std::fs::read_to_string(process::data(directory.path()).join("ledger.key")).unwrap();

@@ -228,10 +228,10 @@ impl Model {
     }
 
     /// Notes a card again; a new one was begun by what is noted now.
-    fn note(&mut self, n: u8, card: Card) -> Expected {
+    fn note(&mut self, n: u8, mut card: Card) -> Expected {
         let state = card.state;
-        let first = self.cards.get(&n).map_or(state, |card| card.first);
-        self.cards.insert(n, Card { first, ..card });
+        card.first = self.cards.get(&n).map_or(state, |card| card.first);
+        self.cards.insert(n, card);
         Expected::New(state, None)
     }
 

@@ -52,17 +52,26 @@ impl Recorded {
                 "CAPTURED_LATE: cash had left after its hold was gone; it was posted without asking the balance"
             );
         }
-        if let Action::Suspend { transfer, .. } | Action::Resolve { transfer, .. } = action {
-            let state = convert::state(action.state()).as_str_name();
+        if let Action::Suspend { transfer, .. } = action {
             tracing::warn!(
                 transaction_id = %id,
                 commit_sequence,
                 account_id = %transfer.debit,
                 minor_units = transfer.amount,
                 currency = %transfer.currency,
-                state,
                 replayed = self.replayed,
-                "a withdrawal of which nobody knew whether its cash left was suspended or resolved"
+                "SUSPECT: nobody knows whether the cash left; the hold is frozen until a person decides it"
+            );
+        }
+        if let Action::Resolve { transfer, .. } = action {
+            tracing::info!(
+                transaction_id = %id,
+                commit_sequence,
+                account_id = %transfer.debit,
+                minor_units = transfer.amount,
+                currency = %transfer.currency,
+                replayed = self.replayed,
+                "a frozen hold was decided"
             );
         }
         tracing::debug!(

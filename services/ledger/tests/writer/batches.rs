@@ -108,22 +108,28 @@ async fn a_caller_who_leaves_takes_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_but_keeps_room_for_captures_and_cancels() {
-    let (books, blocker) = blocked_books(&MemoryDisk::new());
-    let stuck = queued(&books, vec![open_account(CASH, AccountKind::Cash)]).unwrap();
-    blocker.wait_until_blocked();
-    // The writer hangs, so that what follows stays in the queue: seven of eight places.
-    let mut waiting = Vec::new();
-    for number in 0..7 {
-        waiting.push(queued(&books, vec![hold(10 + number, 1)]).expect("there is room"));
-    }
-    assert!(matches!(queued(&books, vec![hold(20, 1)]), Err(ExecuteError::QueueFull)));
-    waiting.push(queued(&books, vec![cancel(21)]).expect("there is room for a cancel"));
-    assert!(matches!(queued(&books, vec![cancel(22)]), Err(ExecuteError::QueueFull)));
-    blocker.release();
-    stuck.await.unwrap();
-    for call in waiting {
-        call.await.unwrap();
+async fn a_full_queue_refuses_but_keeps_room_for_captures_cancels_and_suspensions() {
+    for last in [capture(21, 1), cancel(21), suspend(21)] {
+        let (books, blocker) = blocked_books(&MemoryDisk::new());
+        let stuck = queued(&books, vec![open_account(CASH, AccountKind::Cash)]).unwrap();
+        blocker.wait_until_blocked();
+        // The writer hangs, so that what follows stays in the queue: seven of eight places.
+        let mut waiting = Vec::new();
+        for number in 0..7 {
+            waiting.push(queued(&books, vec![hold(10 + number, 1)]).expect("there is room"));
+        }
+        assert!(matches!(queued(&books, vec![hold(20, 1)]), Err(ExecuteError::QueueFull)));
+        // A person can wait, and so can a suspension in bad company.
+        for full in [vec![resolve(20, 1)], vec![suspend(21), hold(20, 1)]] {
+            assert!(matches!(queued(&books, full), Err(ExecuteError::QueueFull)));
+        }
+        waiting.push(queued(&books, vec![last]).expect("there is room for what ends a hold"));
+        assert!(matches!(queued(&books, vec![cancel(22)]), Err(ExecuteError::QueueFull)));
+        blocker.release();
+        stuck.await.unwrap();
+        for call in waiting {
+            call.await.unwrap();
+        }
     }
 }
 
