@@ -122,6 +122,33 @@ async fn a_forgotten_hold_is_suspended_on_its_authorization_and_resolved_like_an
 }
 
 #[tokio::test]
+async fn a_suspect_of_the_backup_is_a_suspect_again_and_its_forgotten_resolution_is_decided_again() {
+    let bank = Bank::open().await;
+    let mut client = bank.client();
+    endow_with_suspense(&mut client, &[("Farhan", 100_000)]).await;
+    let id = new_id();
+    client.hold_transaction(hold(&id, &customer("Farhan"), &cash(), 60_000)).await.unwrap();
+    let suspended = client.suspend_transaction(suspend(&id)).await.unwrap().into_inner();
+    let backup = bank.directory.path().join("backup");
+    let bank = bank.restart_after(|books| copy(books, &backup)).await;
+    bank.client().resolve_transaction(resolve(&id, 60_000)).await.unwrap();
+    let bank = bank
+        .restart_after(|books| {
+            std::fs::remove_dir_all(books).unwrap();
+            copy(&backup, books);
+        })
+        .await;
+    let mut client = bank.client();
+    assert_eq!(client.suspend_transaction(suspend(&id)).await.unwrap().into_inner(), suspended);
+    assert_eq!(balance(&mut client, customer("Farhan")).await, (100_000, 40_000));
+    assert_eq!(audit(&mut client).await, Vec::<String>::new());
+    let resolved = client.resolve_transaction(resolve(&id, 60_000)).await.unwrap();
+    assert!(resolved.metadata().get("atm-replayed").is_none());
+    assert_eq!(balance(&mut client, customer("Farhan")).await, (40_000, 40_000));
+    assert_eq!(audit(&mut client).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn an_authorization_that_this_ledger_did_not_sign_is_refused_where_it_would_be_needed() {
     let id = new_id();
     let (bank, authorization) = restored(&id).await;
