@@ -150,14 +150,31 @@ fn queued_on(ledger: &Ledger, commands: Vec<Command>) -> Result<Call, ExecuteErr
     }
 }
 
-/// Books whose clock stops the writer until it is released.
-fn blocked_books(disk: &MemoryDisk) -> (Books, Arc<Blocker>) {
+/// Books whose clock stops the writer until it is released, at the latest when the test fails: the writer is
+/// waited for when its guard goes.
+fn blocked_books(disk: &MemoryDisk) -> (Books, Released) {
     let blocker = Arc::new(Blocker::default());
     let options = Options { queue_commands: 8, ..options(std::path::Path::new("unused")) };
     let store = Box::new(disk.open());
     let clock = Arc::clone(&blocker) as Arc<dyn Clock>;
     let (ledger, writer) = Ledger::start(store, options, clock).unwrap();
-    (Books { ledger, writer, clock: atm_types::ManualClock::default() }, blocker)
+    (Books { ledger, writer, clock: atm_types::ManualClock::default() }, Released(blocker))
+}
+
+struct Released(Arc<Blocker>);
+
+impl std::ops::Deref for Released {
+    type Target = Blocker;
+
+    fn deref(&self) -> &Blocker {
+        &self.0
+    }
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 #[derive(Default)]
