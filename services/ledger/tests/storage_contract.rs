@@ -47,6 +47,9 @@ contract! {
     a_moved_head_stops_a_commit_and_nothing_of_it_is_written
     a_head_with_the_same_sequence_and_another_hash_stops_a_commit
     a_commit_that_cannot_be_written_leaves_nothing
+    what_is_written_ahead_is_there_after_its_commit_and_not_before
+    what_is_written_ahead_of_a_commit_that_never_comes_is_gone
+    a_moved_head_stops_writing_ahead_and_what_was_written_is_gone
     a_checkpoint_keeps_accounts_and_open_holds_of_one_head
     a_checkpoint_without_steps_leaves_the_head_where_it_is
     batches_are_found_by_any_of_their_steps
@@ -182,6 +185,51 @@ fn a_commit_that_cannot_be_written_leaves_nothing(place: &dyn Place) {
     assert_eq!(store.head().unwrap(), head);
     assert_eq!(store.step(key(2, 0)).unwrap(), None);
     assert_eq!(store.step(key(1, 0)).unwrap(), Some(vec![1, 0, 0xaa]));
+}
+
+fn what_is_written_ahead_is_there_after_its_commit_and_not_before(place: &dyn Place) {
+    let mut store = place.open();
+    let expected = commit(&mut *store, &[key(1, 0)]);
+    let keys = [key(9, 0), key(3, 0), key(5, 0), key(4, 0)];
+    store.write_ahead(&expected, &steps(&keys[..2])).unwrap();
+    store.write_ahead(&expected, &steps(&keys[2..3])).unwrap();
+    let mut view_before = Vec::new();
+    let readers = store.readers();
+    view_before.extend(readers.view().unwrap().steps_after_key(None, 10).unwrap());
+    assert_eq!(view_before.len(), 1);
+    let head = after(expected, 4);
+    store.commit(&Commit { expected, head, steps: &steps(&keys), checkpoint: None }).unwrap();
+    drop(store);
+    let mut store = place.open();
+    assert_eq!(store.head().unwrap(), head);
+    assert_eq!(store.batch_of(3).unwrap().unwrap().keys, keys);
+    let stored: Vec<StepKey> =
+        store.steps_after_key(None, 10).unwrap().iter().map(|stored| stored.key).collect();
+    assert_eq!(stored, [key(1, 0), key(3, 0), key(4, 0), key(5, 0), key(9, 0)]);
+    assert_eq!(store.step(key(4, 0)).unwrap(), Some(vec![4, 0, 0xaa]));
+    // The next batch has nothing to do with it.
+    commit(&mut *store, &[key(7, 0)]);
+}
+
+fn what_is_written_ahead_of_a_commit_that_never_comes_is_gone(place: &dyn Place) {
+    let mut store = place.open();
+    let expected = commit(&mut *store, &[key(1, 0)]);
+    store.write_ahead(&expected, &steps(&[key(2, 0)])).unwrap();
+    drop(store);
+    let mut store = place.open();
+    assert_eq!(store.head().unwrap(), expected);
+    assert_eq!(store.step(key(2, 0)).unwrap(), None);
+    commit(&mut *store, &[key(2, 0)]);
+}
+
+fn a_moved_head_stops_writing_ahead_and_what_was_written_is_gone(place: &dyn Place) {
+    let mut store = place.open();
+    let head = commit(&mut *store, &[key(1, 0)]);
+    let stale = Head { hash: [0xee; 32], ..head };
+    assert!(matches!(store.write_ahead(&stale, &steps(&[key(2, 0)])), Err(CommitError::HeadMoved)));
+    assert_eq!(store.head().unwrap(), head);
+    assert_eq!(store.step(key(2, 0)).unwrap(), None);
+    commit(&mut *store, &[key(2, 0)]);
 }
 
 fn a_checkpoint_keeps_accounts_and_open_holds_of_one_head(place: &dyn Place) {

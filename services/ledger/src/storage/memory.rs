@@ -13,7 +13,8 @@ use atm_ledger_core::Account;
 use atm_types::{AccountId, TransactionId};
 
 use super::{
-    Batch, Checkpoint, Commit, CommitError, Head, Readers, StepKey, Store, StoreError, StoredStep, View,
+    Batch, Checkpoint, Commit, CommitError, EncodedSteps, Head, Readers, StepKey, Store, StoreError,
+    StoredStep, View,
 };
 
 /// What happens to a commit.
@@ -150,6 +151,11 @@ impl Store for MemoryStore {
 
     fn end(&mut self) {
         self.batch = None;
+    }
+
+    fn write_ahead(&mut self, expected: &Head, _: &EncodedSteps) -> Result<(), CommitError> {
+        // The commit brings them again; what a disk can do to a commit, it does there.
+        if self.disk.moment().0.head == *expected { Ok(()) } else { Err(CommitError::HeadMoved) }
     }
 
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), CommitError> {

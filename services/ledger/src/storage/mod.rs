@@ -141,6 +141,17 @@ impl EncodedSteps {
         &self.bytes[start..self.ends[index]]
     }
 
+    /// A copy of the steps from `start` on.
+    #[must_use]
+    pub fn since(&self, start: usize) -> Self {
+        let first_byte = start.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Self {
+            keys: self.keys[start..].to_vec(),
+            ends: self.ends[start..].iter().map(|end| end - first_byte).collect(),
+            bytes: self.bytes[first_byte..].to_vec(),
+        }
+    }
+
     /// Keys and bytes in commit order.
     pub fn iter(&self) -> impl Iterator<Item = (StepKey, &[u8])> {
         self.keys.iter().enumerate().map(|(index, key)| (*key, self.data(index)))
@@ -298,6 +309,13 @@ pub trait Store: View + Send {
 
     /// Ends a batch that commits nothing.
     fn end(&mut self);
+
+    /// Writes the next steps of a batch ahead of its commit, if `expected` is the head. They are the first ones of
+    /// the steps that the next commit brings, and nobody sees them before it.
+    ///
+    /// # Errors
+    /// [`CommitError`], and what was written ahead is gone.
+    fn write_ahead(&mut self, expected: &Head, steps: &EncodedSteps) -> Result<(), CommitError>;
 
     /// Commits all of `commit` or nothing, durably, and ends the batch.
     ///

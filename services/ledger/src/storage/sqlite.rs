@@ -25,7 +25,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    Batch, Checkpoint, Commit, CommitError, Head, Readers, StepKey, Store, StoreError, StoredStep, View,
+    Batch, Checkpoint, Commit, CommitError, EncodedSteps, Head, Readers, StepKey, Store, StoreError,
+    StoredStep, View,
 };
 use acknowledged::Acknowledged;
 use reserve::Reserve;
@@ -48,6 +49,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Connection,
+    /// Steps that were written ahead of the commit that is to come.
+    ahead: usize,
     acknowledged: Acknowledged,
     reserve: Reserve,
     readers: Arc<SqliteReaders>,
@@ -77,7 +80,7 @@ impl SqliteStore {
         acknowledged.initialise(&head)?;
         let readers = SqliteReaders { path, idle: Mutex::new(Vec::new()) };
         let reserve = Reserve::open(directory, reserve_bytes);
-        Ok(Self { connection, acknowledged, reserve, readers: Arc::new(readers) })
+        Ok(Self { connection, ahead: 0, acknowledged, reserve, readers: Arc::new(readers) })
     }
 }
 
@@ -199,8 +202,15 @@ impl Store for SqliteStore {
         let _ = self.connection.prepare_cached("COMMIT").and_then(|mut end| end.execute([]));
     }
 
+    fn write_ahead(&mut self, expected: &Head, steps: &EncodedSteps) -> Result<(), CommitError> {
+        let ahead = std::mem::take(&mut self.ahead) + steps.len();
+        commit::write_ahead(&self.connection, expected, steps)?;
+        self.ahead = ahead;
+        Ok(())
+    }
+
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), CommitError> {
-        commit::commit(&mut self.connection, commit)?;
+        commit::commit(&self.connection, commit, std::mem::take(&mut self.ahead))?;
         // Only now, when it is durable; and before anybody is answered.
         self.acknowledged.advance(&commit.head).map_err(CommitError::Failed)
     }

@@ -1,21 +1,19 @@
 //! One batch: decide, commit, answer.
 
-use atm_ledger_core::{Action, Command, Decision, Moment, Transaction, TransactionState, decide};
+use atm_ledger_core::{Action, Moment, Transaction, TransactionState};
 use atm_types::{AccountId, Timestamp};
 use jiff::tz::TimeZone;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 
-use super::load::load_account;
-use super::queue::{Audited, Item};
-use super::{Fatal, Room, Writer};
+use super::decide::Undecided;
+use super::queue::{Audited, Executed, Item};
+use super::{Fatal, Room, Writer, ahead};
 use crate::chain::Link;
-use crate::codec;
 use crate::handle::{AccountView, Answer};
-use crate::storage::{CommitError, EncodedSteps, Hash, Head, StepKey};
+use crate::storage::{CommitError, EncodedSteps, Hash, Head};
 use crate::trial_balance::ChangedAccounts;
 
-/// How many due expiries one batch takes.
-const EXPIRIES_PER_BATCH: usize = 4_096;
 /// How long a full disk is left alone before room is looked for again.
 const ROOM_CHECK: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -30,10 +28,9 @@ impl Writer {
         let expired = overdue(items);
         let (answers, moment) = loop {
             let moment = self.moment();
-            self.store.begin()?;
-            let answers = self.decide_all(items, &expired, moment)?;
-            match self.commit_batch() {
-                Ok(()) => break (answers, moment),
+            let batch = Undecided { items, expired: &expired, moment };
+            match self.decide_and_commit(&batch) {
+                Ok(answers) => break (answers, moment),
                 Err(Fatal::Commit(CommitError::HeadMoved)) => {
                     tracing::warn!("another writer moved the head; reading the books again");
                 }
@@ -42,140 +39,80 @@ impl Writer {
             }
             self.reload()?;
         };
-        committed.send_if_modified(|last| std::mem::replace(last, self.head.sequence) != self.head.sequence);
+        committed.send_if_modified(|last| {
+            std::mem::replace(last, self.memory.head.sequence) != self.memory.head.sequence
+        });
         self.answer(items, answers, moment);
-        self.state.forget_settled();
+        self.memory.state.forget_settled();
         self.forget_accounts();
         Ok(())
     }
 
     /// When this batch is committed.
     fn moment(&self) -> Moment {
-        let next = Timestamp::from_nanos(self.head.commit_time.as_nanos().saturating_add(1));
+        let next = Timestamp::from_nanos(self.memory.head.commit_time.as_nanos().saturating_add(1));
         let commit_time = self.clock.now().max(next);
         Moment { commit_time, day: day_of(commit_time, &self.limits.time_zone) }
     }
 
-    /// Decides due expiries and then all commands, in order; memory has everything that was recorded then,
-    /// and `encoded` has its bytes. Items without commands get no answers here.
-    fn decide_all(
-        &mut self,
-        items: &[Item],
-        expired: &[bool],
-        moment: Moment,
-    ) -> Result<Vec<Vec<Answer>>, Fatal> {
-        self.encoded.clear();
-        if self.room != Room::None {
-            for id in self.state.due_expiries(moment.commit_time, EXPIRIES_PER_BATCH) {
-                let answer = self.decide_one(&Command::Expire { id }, moment)?;
-                if !matches!(answer, Answer::Recorded { replayed: false, .. }) {
-                    return Err(Fatal::Defect(format!("the hold {id} cannot expire: {answer:?}")));
-                }
-            }
-        }
-        let mut answers = Vec::with_capacity(items.len());
-        for (item, expired) in items.iter().zip(expired) {
-            if let Item::Account { id, .. } = item {
-                // Now, so that the head is compared after the read.
-                load_account(&mut *self.store, &mut self.state, *id)?;
-            }
-            let Item::Execute { commands, .. } = item else {
-                answers.push(Vec::new());
-                continue;
-            };
-            if *expired {
-                answers.push(vec![Answer::Expired; commands.len()]);
-                continue;
-            }
-            let mut outcomes = Vec::with_capacity(commands.len());
-            for command in commands {
-                outcomes.push(self.decide_one(command, moment)?);
-            }
-            answers.push(outcomes);
-        }
+    fn decide_and_commit(&mut self, batch: &Undecided<'_>) -> Result<Vec<Vec<Answer>>, Fatal> {
+        let answers = if weight(batch.items) < ahead::COMMANDS {
+            self.store.begin()?;
+            let Self { store, memory, .. } = self;
+            memory.decide_all(&mut **store, batch, |_| {})?
+        } else {
+            self.decide_and_write_ahead(batch)?
+        };
+        self.commit_batch()?;
         Ok(answers)
-    }
-
-    fn decide_one(&mut self, command: &Command, moment: Moment) -> Result<Answer, Fatal> {
-        self.bring_in(command)?;
-        match decide(&self.state, command, moment) {
-            Decision::Refuse(refusal) => Ok(Answer::Refused(refusal)),
-            Decision::Replay(step) => {
-                // Of an earlier command of this batch it is no replay in storage, but to this caller it is.
-                Ok(Answer::Recorded { step: step.clone(), state: None, replayed: true })
-            }
-            Decision::Record(_) if !self.admits(command) => Ok(Answer::NoRoom),
-            Decision::Record(step) => {
-                self.state.apply(&step).map_err(|error| Fatal::Defect(error.to_string()))?;
-                self.holds.note(&step);
-                self.recent.record(step.id);
-                let key = StepKey { id: step.id, ordinal: step.ordinal };
-                let encoded = self.encoded.push(key, |bytes| codec::encode(&step, bytes));
-                encoded.map_err(|error| Fatal::Defect(error.to_string()))?;
-                Ok(Answer::Recorded { step, state: None, replayed: false })
-            }
-        }
-    }
-
-    /// Brings what deciding `command` looks at into memory.
-    fn bring_in(&mut self, command: &Command) -> Result<(), Fatal> {
-        let id = command.id();
-        if self.state.transaction(id).is_none() && !self.recent.is_new(id) {
-            let mut steps = Vec::new();
-            for stored in self.store.transaction(id)? {
-                steps.push(codec::decode_stored(stored.key, &stored.data)?);
-            }
-            self.state.insert_transaction(steps);
-        }
-        for account in self.state.accounts_of(command).into_iter().flatten() {
-            load_account(&mut *self.store, &mut self.state, account)?;
-        }
-        Ok(())
     }
 
     /// Commits what was decided. A batch that recorded nothing writes nothing, but is only answered if
     /// memory was valid when it began.
     fn commit_batch(&mut self) -> Result<(), Fatal> {
-        if self.encoded.is_empty() {
-            let unmoved = self.store.head()? == self.head;
+        if self.memory.encoded.is_empty() {
+            let unmoved = self.store.head()? == self.memory.head;
             self.store.end();
             return if unmoved { Ok(()) } else { Err(CommitError::HeadMoved.into()) };
         }
-        let steps = std::mem::take(&mut self.encoded);
+        let steps = std::mem::take(&mut self.memory.encoded);
         let result = self.commit(&steps);
-        self.encoded = steps;
+        self.memory.encoded = steps;
         Ok(result?)
     }
 
     fn answer(&self, items: &mut Vec<Item>, answers: Vec<Vec<Answer>>, moment: Moment) {
+        let mut deliveries = Vec::with_capacity(items.len());
         // A caller who does not wait any more is no error.
         for (item, mut outcomes) in items.drain(..).zip(answers) {
             match item {
                 Item::Execute { answer, .. } => {
                     outcomes.iter_mut().for_each(|outcome| self.tell_state(outcome));
-                    let _ = answer.send(Ok(outcomes));
+                    deliveries.push((answer, Ok(outcomes)));
                 }
                 Item::Account { id, answer } => {
                     let _ = answer.send(self.view_account(id, moment));
                 }
                 Item::ChangedAccounts { answer } => {
-                    let changed = ChangedAccounts::of(&self.state, self.checkpointed);
+                    let changed = ChangedAccounts::of(&self.memory.state, self.memory.checkpointed);
                     let _ = answer.send(changed);
                 }
                 Item::Audit { ids, answer } => {
                     let accounts = ids.iter().map(|id| {
-                        self.state.account(*id).map(|account| (account.totals, account.newest_entry))
+                        self.memory.state.account(*id).map(|account| (account.totals, account.newest_entry))
                     });
-                    let audited = Audited { sequence: self.head.sequence, accounts: accounts.collect() };
+                    let audited =
+                        Audited { sequence: self.memory.head.sequence, accounts: accounts.collect() };
                     let _ = answer.send(audited);
                 }
                 Item::AuditHolds { answer } => {
-                    let holds = self.state.open_holds().map(|hold| hold.id).collect();
-                    let _ = answer.send((self.head.sequence, holds));
+                    let holds = self.memory.state.open_holds().map(|hold| hold.id).collect();
+                    let _ = answer.send((self.memory.head.sequence, holds));
                 }
                 Item::Stop => {}
             }
         }
+        deliver(self.runtime.as_ref(), deliveries);
     }
 
     /// Fills in where the transaction stands now, at the end of the batch.
@@ -185,39 +122,22 @@ impl Writer {
             Action::OpenAccount(_) => None,
             // Nothing follows a posting.
             Action::Post { .. } => Some(TransactionState::Posted),
-            _ => self.state.transaction(step.id).and_then(Transaction::state),
+            _ => self.memory.state.transaction(step.id).and_then(Transaction::state),
         };
     }
 
     fn view_account(&self, id: AccountId, moment: Moment) -> Option<AccountView> {
-        self.state.account(id).map(|account| AccountView {
+        self.memory.state.account(id).map(|account| AccountView {
             account: account.clone(),
-            commit_sequence: self.head.sequence,
+            commit_sequence: self.memory.head.sequence,
             day: moment.day,
         })
-    }
-
-    /// Whether there is room for what `command` would record.
-    fn admits(&self, command: &Command) -> bool {
-        match self.room {
-            Room::Plenty => true,
-            Room::Reserve => match command {
-                Command::Capture(_)
-                | Command::Cancel { .. }
-                | Command::Suspend(_)
-                | Command::Expire { .. } => true,
-                Command::OpenAccount(_) | Command::Post { .. } | Command::Hold(_) | Command::Resolve(_) => {
-                    false
-                }
-            },
-            Room::None => false,
-        }
     }
 
     /// The disk is full: gives up what was kept for captures, cancels and suspensions, or everything.
     fn make_room(&mut self) {
         self.room_checked = tokio::time::Instant::now();
-        self.room = if self.room == Room::Plenty && self.store.release_reserve() {
+        self.memory.room = if self.memory.room == Room::Plenty && self.store.release_reserve() {
             tracing::error!(
                 "the disk is full; only captures, cancels, suspensions and expiries are recorded"
             );
@@ -229,15 +149,34 @@ impl Writer {
     }
 
     fn look_for_room(&mut self) {
-        if self.room == Room::Plenty || self.room_checked.elapsed() < ROOM_CHECK {
+        if self.memory.room == Room::Plenty || self.room_checked.elapsed() < ROOM_CHECK {
             return;
         }
         self.room_checked = tokio::time::Instant::now();
         if self.store.restore_reserve() {
             tracing::info!("the disk has room again");
-            self.room = Room::Plenty;
+            self.memory.room = Room::Plenty;
         }
     }
+}
+
+/// Hands out the answers of a batch. To wake one task after the other from another thread is dear; so one task is
+/// woken that wakes the others from within their runtime.
+fn deliver(runtime: Option<&Handle>, deliveries: Vec<(oneshot::Sender<Executed>, Executed)>) {
+    let hand_out = move || {
+        for (caller, answers) in deliveries {
+            // A caller who does not wait any more is no error.
+            let _ = caller.send(answers);
+        }
+    };
+    match runtime {
+        Some(runtime) => drop(runtime.spawn(async move { hand_out() })),
+        None => hand_out(),
+    }
+}
+
+fn weight(items: &[Item]) -> usize {
+    items.iter().map(Item::weight).sum()
 }
 
 /// Which items nobody waits for any more. It is asked once, before anything is decided.

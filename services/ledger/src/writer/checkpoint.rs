@@ -34,23 +34,23 @@ impl HoldChanges {
 impl Writer {
     /// Whether enough steps follow the checkpoint to make another.
     fn checkpoint_is_due(&self) -> bool {
-        self.state.commit_sequence() - self.checkpointed >= self.limits.checkpoint_every
+        self.memory.state.commit_sequence() - self.memory.checkpointed >= self.limits.checkpoint_every
     }
 
     /// Commits `steps`, which memory already has, and a checkpoint when one is due.
     pub(super) fn commit(&mut self, steps: &EncodedSteps) -> Result<(), CommitError> {
-        let hash = super::batch::link(&self.head, self.state.commit_time(), steps);
+        let hash = super::batch::link(&self.memory.head, self.memory.state.commit_time(), steps);
         let head = crate::storage::Head {
-            sequence: self.state.commit_sequence(),
-            commit_time: self.state.commit_time(),
+            sequence: self.memory.state.commit_sequence(),
+            commit_time: self.memory.state.commit_time(),
             hash,
         };
         if self.checkpoint_is_due() {
             self.commit_with_checkpoint(head, steps)?;
         } else {
-            self.store.commit(&Commit { expected: self.head, head, steps, checkpoint: None })?;
+            self.store.commit(&Commit { expected: self.memory.head, head, steps, checkpoint: None })?;
         }
-        self.head = head;
+        self.memory.head = head;
         Ok(())
     }
 
@@ -59,36 +59,42 @@ impl Writer {
         head: crate::storage::Head,
         steps: &EncodedSteps,
     ) -> Result<(), CommitError> {
-        let changed = self.state.take_changed_accounts();
-        let mut accounts: Vec<&Account> = changed.iter().filter_map(|id| self.state.account(*id)).collect();
+        let changed = self.memory.state.take_changed_accounts();
+        let mut accounts: Vec<&Account> =
+            changed.iter().filter_map(|id| self.memory.state.account(*id)).collect();
         accounts.sort_unstable_by_key(|account| account.terms.account_id);
         let checkpoint = CheckpointChanges {
-            newest_id: self.recent.newest(),
+            newest_id: self.memory.recent.newest(),
             accounts: &accounts,
-            holds_added: &self.holds.added,
-            holds_removed: &self.holds.removed,
+            holds_added: &self.memory.holds.added,
+            holds_removed: &self.memory.holds.removed,
         };
-        self.store.commit(&Commit { expected: self.head, head, steps, checkpoint: Some(checkpoint) })?;
-        self.holds.clear();
-        self.checkpointed = head.sequence;
+        self.store.commit(&Commit {
+            expected: self.memory.head,
+            head,
+            steps,
+            checkpoint: Some(checkpoint),
+        })?;
+        self.memory.holds.clear();
+        self.memory.checkpointed = head.sequence;
         Ok(())
     }
 
     /// Lets go of accounts when there are too many, provided that all are on storage as they are. Call it when
     /// the batch is answered.
     pub(super) fn forget_accounts(&mut self) {
-        let stored = self.checkpointed == self.head.sequence;
-        if stored && self.state.accounts_at_hand() > self.limits.accounts_in_memory {
-            self.state.forget_accounts();
+        let stored = self.memory.checkpointed == self.memory.head.sequence;
+        if stored && self.memory.state.accounts_at_hand() > self.limits.accounts_in_memory {
+            self.memory.state.forget_accounts();
         }
     }
 
     /// Makes a checkpoint of what is committed, unless there is one.
     pub(super) fn checkpoint_now(&mut self) -> Result<(), Fatal> {
-        if self.checkpointed == self.head.sequence {
+        if self.memory.checkpointed == self.memory.head.sequence {
             return Ok(());
         }
-        match self.commit_with_checkpoint(self.head, &EncodedSteps::default()) {
+        match self.commit_with_checkpoint(self.memory.head, &EncodedSteps::default()) {
             // The next start replays a little more instead.
             Err(CommitError::HeadMoved | CommitError::Full) | Ok(()) => Ok(()),
             Err(error @ CommitError::Failed(_)) => Err(error.into()),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use atm_ledger_core::{Action, State, Step};
 use atm_types::{AccountId, Clock};
+use tokio::runtime::Handle;
 
 use super::checkpoint::HoldChanges;
 use super::recent::RecentIds;
-use super::{Limits, Room, Writer};
+use super::{Limits, Memory, Room, Writer};
 use crate::chain::Link;
 use crate::codec::decode_stored;
 use crate::read::{no_batch, no_step};
@@ -30,14 +31,17 @@ impl Writer {
             store,
             limits,
             clock,
-            head: Head::EMPTY,
-            state: State::new(),
-            recent: RecentIds::after(Checkpoint::EMPTY.newest_id),
-            checkpointed: 0,
-            holds: HoldChanges::default(),
-            room: Room::Plenty,
+            runtime: Handle::try_current().ok(),
+            memory: Memory {
+                head: Head::EMPTY,
+                state: State::new(),
+                recent: RecentIds::after(Checkpoint::EMPTY.newest_id),
+                checkpointed: 0,
+                holds: HoldChanges::default(),
+                room: Room::Plenty,
+                encoded: EncodedSteps::default(),
+            },
             room_checked: tokio::time::Instant::now(),
-            encoded: EncodedSteps::default(),
         };
         writer.reload()?;
         Ok(writer)
@@ -45,31 +49,32 @@ impl Writer {
 
     /// Discards memory and reads the books again.
     pub(super) fn reload(&mut self) -> Result<(), StoreError> {
-        let store = &mut *self.store;
+        let Self { store, memory, .. } = self;
+        let store = &mut **store;
         // All of one moment: another writer may be at work.
         store.begin()?;
         let checkpoint = store.checkpoint()?;
-        self.head = checkpoint.head;
-        self.recent = RecentIds::after(checkpoint.newest_id);
-        self.checkpointed = checkpoint.head.sequence;
-        self.holds = HoldChanges::default();
-        self.state = State::at(checkpoint.head.sequence, checkpoint.head.commit_time);
-        load_open_holds(store, &mut self.state)?;
+        memory.head = checkpoint.head;
+        memory.recent = RecentIds::after(checkpoint.newest_id);
+        memory.checkpointed = checkpoint.head.sequence;
+        memory.holds = HoldChanges::default();
+        memory.state = State::at(checkpoint.head.sequence, checkpoint.head.commit_time);
+        load_open_holds(store, &mut memory.state)?;
         let end = store.head()?;
-        while self.head.sequence < end.sequence {
-            let batch = store.batch_of(self.head.sequence + 1)?;
-            let batch = batch.ok_or_else(|| no_batch(self.head.sequence + 1))?;
-            self.head = replay(store, &self.head, &batch, |store, step| {
-                load_accounts_of(store, &mut self.state, step)?;
-                self.state.apply(step).map_err(|error| StoreError::damaged(error.to_string()))?;
-                self.holds.note(step);
-                self.recent.record(step.id);
+        while memory.head.sequence < end.sequence {
+            let batch = store.batch_of(memory.head.sequence + 1)?;
+            let batch = batch.ok_or_else(|| no_batch(memory.head.sequence + 1))?;
+            memory.head = replay(store, &memory.head, &batch, |store, step| {
+                load_accounts_of(store, &mut memory.state, step)?;
+                memory.state.apply(step).map_err(|error| StoreError::damaged(error.to_string()))?;
+                memory.holds.note(step);
+                memory.recent.record(step.id);
                 Ok(())
             })?;
-            self.state.forget_settled();
+            memory.state.forget_settled();
         }
         store.end();
-        if self.head != end {
+        if memory.head != end {
             return Err(StoreError::damaged(format!(
                 "the head at step {} is not the end of the chain",
                 end.sequence

@@ -4,8 +4,10 @@
 //!
 //! 1. **Gather** whatever is waiting, up to some thousands of commands. Nothing waits for company: as soon
 //!    as the writer is free it goes, so one client alone pays one commit, and many clients share one.
-//! 2. **Decide** due expiries and then every command against the books in memory (`batch`), folding each
-//!    recorded step in. Memory is now ahead of the store; nobody but the writer can see it.
+//! 2. **Decide** due expiries and then every command against the books in memory (`decide`), folding each
+//!    recorded step in. Memory is now ahead of the store; nobody but the writer can see it. What a large batch
+//!    has decided so far is written meanwhile by a second thread (`ahead`), into the storage transaction that
+//!    phase 3 commits.
 //! 3. **Commit** all steps in one storage transaction, behind a compare-and-set on the head.
 //! 4. **Publish and answer.** A duplicate of something undecided is in this or a later batch, so that it, too,
 //!    is answered after the commit.
@@ -13,8 +15,10 @@
 //! If the commit finds another head, memory was wrong: it is discarded and the batch decided again, and
 //! nobody noticed. If the commit fails in any other way, nobody is answered and the writer ends.
 
+mod ahead;
 pub(crate) mod batch;
 mod checkpoint;
+mod decide;
 mod load;
 pub(crate) mod queue;
 mod recent;
@@ -26,6 +30,7 @@ use std::time::Duration;
 use atm_ledger_core::State;
 use atm_types::Clock;
 use jiff::tz::TimeZone;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +58,8 @@ pub(crate) enum Fatal {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the thread that writes ahead cannot be started")]
+    Thread(#[source] std::io::Error),
     #[error("a decision contradicts the books: {0}")]
     Defect(String),
 }
@@ -68,12 +75,20 @@ enum Room {
     None,
 }
 
-/// The books, and the store that they are a cache of.
+/// The books in memory, and the store that they are a cache of.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    /// What memory is valid for.
+    /// Where the callers wait for their answers, if they wait in a runtime.
+    runtime: Option<Handle>,
+    memory: Memory,
+    /// When room was last looked for.
+    room_checked: tokio::time::Instant,
+}
+
+/// What the writer knows: a cache that is valid for exactly one head.
+struct Memory {
     head: Head,
     state: State,
     /// What is known to be new without a look.
@@ -82,8 +97,6 @@ pub(crate) struct Writer {
     checkpointed: u64,
     holds: HoldChanges,
     room: Room,
-    /// When room was last looked for.
-    room_checked: tokio::time::Instant,
     /// The batch in the making; kept for its room.
     encoded: EncodedSteps,
 }
@@ -91,13 +104,13 @@ pub(crate) struct Writer {
 impl Writer {
     /// Where the chain ends.
     pub(crate) fn head(&self) -> Head {
-        self.head
+        self.memory.head
     }
 
     /// How long the writer may sleep when nothing is queued; `None`: until something is.
     fn idle_time(&self) -> Option<Duration> {
-        let due = self.state.next_expiry()?;
-        if self.room == Room::None {
+        let due = self.memory.state.next_expiry()?;
+        if self.memory.room == Room::None {
             return Some(EXPIRY_POLL);
         }
         Some(due.saturating_since(self.clock.now()).clamp(Duration::from_millis(1), EXPIRY_POLL))

@@ -12,15 +12,14 @@ use tokio::sync::oneshot;
 use crate::handle::{AccountView, Answer, ExecuteError};
 use crate::trial_balance::ChangedAccounts;
 
+/// What the caller of [`Item::Execute`] gets.
+pub(crate) type Executed = Result<Vec<Answer>, ExecuteError>;
+
 /// One thing for the writer to do.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// Decide commands.
-    Execute {
-        commands: Vec<Command>,
-        deadline: Option<Deadline>,
-        answer: oneshot::Sender<Result<Vec<Answer>, ExecuteError>>,
-    },
+    Execute { commands: Vec<Command>, deadline: Option<Deadline>, answer: oneshot::Sender<Executed> },
     /// Read an account after everything that was queued before.
     Account { id: AccountId, answer: oneshot::Sender<Option<AccountView>> },
     /// Copy the accounts that are newer in memory than in the checkpoint.

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use atm_types::TransactionId;
+use foldhash::fast::RandomState;
 
 /// How many ids one generation holds. There are two, so that some are always remembered.
 const GENERATION: usize = 65_536;
@@ -18,16 +19,22 @@ pub(super) struct RecentIds {
     newest: TransactionId,
     /// No id above it was recorded before the old generation began.
     floor: TransactionId,
-    old: HashSet<TransactionId>,
+    old: HashSet<TransactionId, RandomState>,
     /// No id above it was recorded before the young generation began.
     young_floor: TransactionId,
-    young: HashSet<TransactionId>,
+    young: HashSet<TransactionId, RandomState>,
 }
 
 impl RecentIds {
     /// Of books whose greatest time-ordered id is `newest`.
     pub(super) fn after(newest: TransactionId) -> Self {
-        Self { newest, floor: newest, old: HashSet::new(), young_floor: newest, young: HashSet::new() }
+        Self {
+            newest,
+            floor: newest,
+            old: HashSet::default(),
+            young_floor: newest,
+            young: HashSet::default(),
+        }
     }
 
     /// The greatest time-ordered id recorded so far.
@@ -37,7 +44,8 @@ impl RecentIds {
 
     /// Whether `id` was certainly not recorded.
     pub(super) fn is_new(&self, id: TransactionId) -> bool {
-        is_time_ordered(id) && id > self.floor && !self.young.contains(&id) && !self.old.contains(&id)
+        is_time_ordered(id)
+            && (id > self.newest || id > self.floor && !self.young.contains(&id) && !self.old.contains(&id))
     }
 
     /// Takes note of an id that is recorded.
@@ -46,7 +54,9 @@ impl RecentIds {
             return;
         }
         if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
+            // The sets change places, so that each keeps its room.
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
             self.floor = std::mem::replace(&mut self.young_floor, self.newest);
         }
         self.young.insert(id);

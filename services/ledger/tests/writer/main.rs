@@ -6,6 +6,7 @@ mod batches;
 mod books;
 mod checkpoints;
 mod histories;
+mod large;
 mod log;
 mod reading;
 mod room;

@@ -1,4 +1,7 @@
 //! The storage transaction of a batch: compare-and-set on the head, steps, batch row, checkpoint.
+//!
+//! A large batch is written while it is being decided: [`write_ahead`] opens the transaction and inserts the
+//! steps that there are, [`commit`] adds the rest. The head is compared at both ends.
 
 use rusqlite::{Connection, ErrorCode, params};
 
@@ -6,10 +9,28 @@ use super::super::{CheckpointChanges, Commit, CommitError, EncodedSteps, Head};
 use super::rows::{KEY_BYTES, signed};
 use super::{account_row, unusable};
 
-/// Commits all of `commit` or nothing.
-pub(super) fn commit(connection: &mut Connection, commit: &Commit<'_>) -> Result<(), CommitError> {
-    let result = write(connection, commit);
-    let Err(failure) = result else { return Ok(()) };
+/// Inserts steps into a transaction that stays open, if the head is `expected`.
+pub(super) fn write_ahead(
+    connection: &Connection,
+    expected: &Head,
+    steps: &EncodedSteps,
+) -> Result<(), CommitError> {
+    let insert = || {
+        if connection.is_autocommit() {
+            open(connection, expected, expected)?;
+        }
+        Ok(insert_steps(connection, steps, 0)?)
+    };
+    insert().or_else(|failure| undo(connection, failure))
+}
+
+/// Commits all of `commit` or nothing; the first `ahead` steps were written ahead.
+pub(super) fn commit(connection: &Connection, commit: &Commit<'_>, ahead: usize) -> Result<(), CommitError> {
+    write(connection, commit, ahead).or_else(|failure| undo(connection, failure))
+}
+
+/// Rolls back, and says what the failure means.
+fn undo(connection: &Connection, failure: Failure) -> Result<(), CommitError> {
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
@@ -41,24 +62,27 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-fn write(connection: &Connection, commit: &Commit<'_>) -> Result<(), Failure> {
+/// Takes the turn to write, and moves the head from `expected` to `head`.
+fn open(connection: &Connection, expected: &Head, head: &Head) -> Result<(), Failure> {
     if connection.is_autocommit() {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     }
-    let unmoved = match move_head(connection, &commit.expected, &commit.head) {
+    let unmoved = match move_head(connection, expected, head) {
         // Another process is writing, or wrote since this batch began. What was read for it does not matter
         // any more if the head is still the expected one; so wait for the turn, and compare.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
             connection.execute_batch("ROLLBACK; BEGIN IMMEDIATE")?;
-            move_head(connection, &commit.expected, &commit.head)?
+            move_head(connection, expected, head)?
         }
         result => result?,
     };
-    if !unmoved {
-        return Err(Failure::HeadMoved);
-    }
+    if unmoved { Ok(()) } else { Err(Failure::HeadMoved) }
+}
+
+fn write(connection: &Connection, commit: &Commit<'_>, ahead: usize) -> Result<(), Failure> {
+    open(connection, &commit.expected, &commit.head)?;
     if !commit.steps.is_empty() {
-        insert_steps(connection, commit.steps)?;
+        insert_steps(connection, commit.steps, ahead)?;
         insert_batch(connection, commit)?;
     }
     if let Some(changes) = &commit.checkpoint {
@@ -82,11 +106,11 @@ fn move_head(connection: &Connection, expected: &Head, head: &Head) -> rusqlite:
     Ok(moved == 1)
 }
 
-/// Inserts in the order of the keys, not of the commit: neighbours share pages.
-fn insert_steps(connection: &Connection, steps: &EncodedSteps) -> rusqlite::Result<()> {
+/// Inserts the steps from `first` on, in the order of the keys, not of the commit: neighbours share pages.
+fn insert_steps(connection: &Connection, steps: &EncodedSteps, first: usize) -> rusqlite::Result<()> {
     let mut insert =
         connection.prepare_cached("INSERT INTO step (transaction_id, ordinal, data) VALUES (?1, ?2, ?3)")?;
-    let mut order: Vec<usize> = (0..steps.len()).collect();
+    let mut order: Vec<usize> = (first..steps.len()).collect();
     order.sort_unstable_by_key(|index| steps.keys()[*index]);
     for index in order {
         let key = &steps.keys()[index];
