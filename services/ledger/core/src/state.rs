@@ -204,13 +204,20 @@ impl State {
     }
 
     fn fold_transaction(&mut self, step: &Step) -> Result<(), &'static str> {
+        let (may_begin, may_follow) = step.action.places();
         if step.ordinal == 0 {
+            if !may_begin {
+                return Err("it follows a hold that does not stand");
+            }
             let transaction = Transaction::new(step.clone());
             if let Some(hold) = transaction.open_hold() {
                 self.expiries.insert((hold.expire_time, step.id));
             }
             let new = self.transactions.insert(transaction);
             return if new { Ok(()) } else { Err("its id was recorded already") };
+        }
+        if !may_follow {
+            return Err("it is not the first step of its transaction");
         }
         let Some(transaction) = self.transactions.get_mut(step.id) else {
             // Only open holds are sure to be at hand. What ends none follows a transaction that is settled

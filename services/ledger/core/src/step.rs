@@ -279,6 +279,23 @@ impl Action {
         }
     }
 
+    /// Whether such a step may be the first of its transaction, and whether it may follow another.
+    pub(crate) fn places(&self) -> (bool, bool) {
+        match self {
+            Self::OpenAccount(_)
+            | Self::Post { .. }
+            | Self::Hold { .. }
+            | Self::Decline { .. }
+            | Self::Tombstone => (true, false),
+            // First only on books that were restored from an older backup.
+            Self::CaptureLate { .. } => (true, true),
+            Self::Suspend { .. } => (!self.ends_hold(), true),
+            Self::Capture { .. } | Self::Cancel { .. } | Self::Expire { .. } | Self::Resolve { .. } => {
+                (false, true)
+            }
+        }
+    }
+
     /// The debit leg and after it the credit legs; none where no total changed.
     pub fn legs(&self) -> &[Leg] {
         match self {

@@ -442,6 +442,19 @@ fn what_frees_or_freezes_a_hold_follows_whether_or_not_it_is_at_hand_but_only_as
     for forget in [false, true] {
         assert_eq!(replay(&bank.steps, forget), Ok(()));
     }
+    // A step is where it may be: what begins a transaction first, and what follows something after it.
+    bank.run(&post(3, transfer(ALICE, BOB, 1)));
+    for (n, ordinal, elsewhere) in [(3, 0, 1), (1, 2, 0), (2, 1, 0), (1, 1, 0)] {
+        let mut steps = bank.steps.clone();
+        let at = steps.iter().position(|step| (step.id, step.ordinal) == (id(n), ordinal)).unwrap();
+        steps.truncate(at + 1);
+        // Under an id that nothing is known of, so that only its kind speaks against it.
+        (steps[at].id, steps[at].ordinal) = (id(9), elsewhere);
+        for forget in [false, true] {
+            assert!(replay(&steps, forget).is_err(), "{n}/{ordinal} as {elsewhere}");
+        }
+    }
+    bank.steps.pop();
     let index =
         |ordinal, n| bank.steps.iter().position(|step| (step.id, step.ordinal) == (id(n), ordinal)).unwrap();
     type Damage = fn(&mut [Leg; 3]);
