@@ -47,6 +47,8 @@ struct Held {
     closed: bool,
     pin: Option<String>,
     waiting: usize,
+    /// The gate closes by itself before the hash with this number.
+    closes_at: Option<usize>,
 }
 
 impl TestHasher {
@@ -60,8 +62,15 @@ impl TestHasher {
         (held.closed, held.pin) = (true, pin.map(str::to_owned));
     }
 
+    /// Lets so many more hashes through and holds up what comes after them.
+    pub(crate) fn close_after(&self, hashes: usize) {
+        self.held.lock().unwrap().closes_at = Some(self.count() + hashes);
+    }
+
     pub(crate) fn open(&self) {
-        self.held.lock().unwrap().closed = false;
+        let mut held = self.held.lock().unwrap();
+        (held.closed, held.closes_at) = (false, None);
+        drop(held);
         self.opened.notify_all();
     }
 
@@ -78,8 +87,11 @@ impl PinHasher for TestHasher {
         salt: &[u8; 16],
         cost: HashCost,
     ) -> Result<[u8; 32], HashingError> {
-        self.hashes.fetch_add(1, Ordering::SeqCst);
+        let number = self.hashes.fetch_add(1, Ordering::SeqCst);
         let mut held = self.held.lock().unwrap();
+        if held.closes_at.is_some_and(|closes_at| number >= closes_at) {
+            held.closed = true;
+        }
         if held.pin.as_ref().is_none_or(|held| held.as_bytes() == pin.digits()) {
             held.waiting += 1;
             while held.closed {
