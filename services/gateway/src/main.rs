@@ -9,6 +9,9 @@ use atm_rpc::server::{bind, check_health, shutdown_on_signals};
 use atm_types::{SystemClock, SystemIds};
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let flags = Flags::parse();

@@ -8,6 +8,9 @@ use atm_ledger::config::{Arguments, Config, Task};
 use atm_rpc::{server, telemetry};
 use atm_types::{SystemClock, SystemIds};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let task = Arguments::read();
     telemetry::init("ledger");
