@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{admin, balance, demo, recover, serve, statement, text, transaction, transfer};
-use crate::commands::{deposit, withdraw};
+use crate::commands::{
+    admin, balance, demo, dispenser, recover, serve, statement, text, transaction, transfer,
+};
+use crate::commands::{crash_points, deposit, withdraw};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -69,6 +71,12 @@ pub(crate) struct Global {
     /// Print one JSON object on standard output instead of words.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// For developers: die, as by `kill -9`, at this point; `atm-cli crash-points` lists them.
+    #[arg(long, global = true, hide = true, value_name = "POINT")]
+    pub(crate) crash_at: Option<String>,
+    /// For developers: the machine's clock is so many days ahead.
+    #[arg(long, global = true, hide = true, value_name = "DAYS")]
+    pub(crate) days_ahead: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,10 +88,13 @@ pub(crate) enum Command {
     Statement(statement::StatementArgs),
     Transaction(transaction::TransactionArgs),
     Recover(recover::RecoverArgs),
+    Dispenser(dispenser::DispenserArgs),
     Text(text::TextArgs),
     Admin(admin::AdminArgs),
     Serve(serve::ServeArgs),
     Demo(demo::DemoArgs),
+    #[command(hide = true)]
+    CrashPoints(crash_points::CrashPointsArgs),
 }
 
 /// Whose card, and where its PIN comes from.

@@ -2,8 +2,10 @@
 
 pub(crate) mod admin;
 pub(crate) mod balance;
+pub(crate) mod crash_points;
 pub(crate) mod demo;
 pub(crate) mod deposit;
+pub(crate) mod dispenser;
 mod money;
 pub(crate) mod recover;
 pub(crate) mod serve;
@@ -15,14 +17,16 @@ pub(crate) mod withdraw;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atm_rpc::deadline::Deadline;
 use atm_rpc::telemetry::{self, TraceContext};
-use atm_types::{Clock, IdSource, SystemClock, SystemIds};
+use atm_types::{Clock, IdSource, SystemClock, SystemIds, Timestamp};
 use serde::Serialize;
 
 use crate::cli::{CardArgs, Cli, Command, Global};
 use crate::client::{Gateway, Session};
+use crate::crash;
 use crate::dispenser::CountsAsPresented;
 use crate::exit::{Exit, Failure};
 use crate::flow::{self, Machine};
@@ -49,10 +53,17 @@ pub(crate) fn run(cli: Cli) -> Exit {
         telemetry::init("atm-cli");
     }
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
+    let screen = Screen::new(cli.global.json);
+    if let Some(point) = cli.global.crash_at.as_deref()
+        && !crash::choose(point)
+    {
+        screen.error(&format!("there is no crash point {point:?}; there are: {}", crash::ALL.join(" ")));
+        return Exit::WrongUse;
+    }
     let context = Context {
-        screen: Screen::new(cli.global.json),
+        screen,
+        clock: Arc::new(DaysAhead(cli.global.days_ahead.unwrap_or(0))),
         global: cli.global,
-        clock: Arc::new(SystemClock),
         trace: TraceContext::new(&*ids),
         ids,
     };
@@ -71,6 +82,15 @@ pub(crate) fn run(cli: Cli) -> Exit {
         context.screen.error(&failure.message);
         failure.exit
     })
+}
+
+/// The machine's clock, set wrong on purpose where a developer asked for it.
+struct DaysAhead(u32);
+
+impl Clock for DaysAhead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().saturating_add(Duration::from_secs(u64::from(self.0) * 24 * 60 * 60))
+    }
 }
 
 /// The one object of a command that failed and moves no money.
@@ -93,6 +113,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Admin(args) => admin::run(context, args).await,
         Command::Serve(args) => serve::run(context, &args).await,
         Command::Demo(args) => demo::run(context, &args).await,
+        Command::Dispenser(args) => dispenser::run(context, &args),
+        Command::CrashPoints(args) => crash_points::run(context, &args),
     }
 }
 

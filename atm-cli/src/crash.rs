@@ -1,0 +1,53 @@
+//! Places with a name at which the machine can be told to die, as by `kill -9`.
+//!
+//! They stand before and after every durable write, every sending and receiving of a money call, and every command
+//! to the cash device. The list is made from the sources by `build.rs`, so that no point can be forgotten in it.
+//! `--crash-at` chooses one; tests choose every one.
+
+use std::sync::OnceLock;
+
+/// Every crash point there is, in the order of their names.
+pub(crate) const ALL: &[&str] = include!(concat!(env!("OUT_DIR"), "/crash_points.rs"));
+
+static CHOSEN: OnceLock<String> = OnceLock::new();
+
+/// Stands where the machine may be told to die.
+macro_rules! crash_point {
+    ($name:literal) => {
+        $crate::crash::reached($name)
+    };
+}
+pub(crate) use crash_point;
+
+/// Chooses the point to die at; false when there is no such point.
+pub(crate) fn choose(name: &str) -> bool {
+    ALL.contains(&name) && CHOSEN.get_or_init(|| name.to_owned()) == name
+}
+
+/// Dies here if this is the chosen point.
+pub(crate) fn reached(name: &'static str) {
+    if CHOSEN.get().is_some_and(|chosen| chosen == name) {
+        die();
+    }
+}
+
+/// Ends the process as the kernel does: nothing is flushed, no destructor runs.
+pub(crate) fn die() -> ! {
+    loop {
+        // It cannot fail for a process and itself; should it all the same, nothing may go on from here.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_comes_from_the_sources_and_knows_its_names() {
+        assert!(ALL.contains(&"DEVICE_PRESENTED") && ALL.contains(&"BEFORE_DEVICE_PRESENTED"), "{ALL:?}");
+        assert!(ALL.iter().all(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')), "{ALL:?}");
+        assert!(!choose("NO_SUCH_POINT"));
+    }
+}

@@ -1,0 +1,189 @@
+//! SQLite as this machine uses it for what must survive anything: the journal and the device's own memory.
+//!
+//! Opening is a promise: the file is its owner's alone and known to its directory, what a crash left in the
+//! write-ahead log is in the database before anything is answered from it, and the database is whole. A write is
+//! one transaction with `synchronous=FULL`: when it returns, it survives a power cut. When the disk is full it
+//! lives on room that was kept for it.
+
+mod reserve;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use reserve::Reserve;
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DurableError {
+    /// It cannot be read or written just now.
+    #[error("{} cannot be used: {source}", .path.display())]
+    Storage { path: PathBuf, source: rusqlite::Error },
+    /// Its content makes no sense.
+    #[error("{} is damaged: {what}", .path.display())]
+    Damaged { path: PathBuf, what: String },
+    /// It was written by another version of this program.
+    #[error("{} has schema version {found}; this program knows version {known}", .path.display())]
+    OtherVersion { path: PathBuf, found: i64, known: i64 },
+    /// It cannot be made or flushed.
+    #[error("{} cannot be made: {source}", .path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+/// What tells one kind of database from another.
+pub(crate) struct Shape {
+    /// `PRAGMA application_id`.
+    pub(crate) application_id: i64,
+    /// The newest schema, in `PRAGMA user_version`.
+    pub(crate) version: i64,
+    /// The oldest schema that can be brought up to it.
+    pub(crate) oldest: i64,
+    /// Bytes that are kept on the disk for writes that must not fail.
+    pub(crate) reserve: u64,
+}
+
+/// A database of this process alone; its directory is locked.
+pub(crate) struct Database {
+    connection: Connection,
+    path: PathBuf,
+    reserve: Reserve,
+}
+
+impl Database {
+    /// Opens or makes it, and says which schema it has: 0 when it is new and empty.
+    pub(crate) fn open(path: &Path, shape: &Shape) -> Result<(Self, i64), DurableError> {
+        let io = |source| DurableError::Io { path: path.to_path_buf(), source };
+        // Made here and not by SQLite, so that it and its log are nobody else's to read.
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(io)?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+        let connection = Connection::open(path).map_err(|source| storage(path, source))?;
+        let reserve = Reserve::of(path, shape.reserve);
+        let mut database = Self { connection, path: path.to_path_buf(), reserve };
+        let version = database.prepare(shape)?;
+        Ok((database, version))
+    }
+
+    fn prepare(&mut self, shape: &Shape) -> Result<i64, DurableError> {
+        self.read(|connection| {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "foreign_keys", "ON")
+        })?;
+        self.checkpoint()?;
+        let version = self.pragma("user_version")?;
+        let application = self.pragma("application_id")?;
+        if (application, version) == (0, 0) && self.is_empty()? {
+            return Ok(0);
+        }
+        if application != shape.application_id {
+            return Err(self.damaged("it is not a file of this program"));
+        }
+        if !(shape.oldest..=shape.version).contains(&version) {
+            let path = self.path.clone();
+            return Err(DurableError::OtherVersion { path, found: version, known: shape.version });
+        }
+        // Indexes are believed like tables, so they are compared with them.
+        let verdict: String =
+            self.read(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
+        if verdict == "ok" { Ok(version) } else { Err(self.damaged(&verdict)) }
+    }
+
+    /// After a kill SQLite answers from frames of the log that were never flushed; what is answered from
+    /// here on must be on disk. So everything moves into the database file first, or the machine stays out
+    /// of service.
+    fn checkpoint(&mut self) -> Result<(), DurableError> {
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy: i64 = match self.connection.query_row(sql, [], |row| row.get(0)) {
+            Err(error) if is_full(&error) && self.reserve.release() => {
+                self.read(|connection| connection.query_row(sql, [], |row| row.get(0)))?
+            }
+            other => other.map_err(|source| storage(&self.path, source))?,
+        };
+        if busy == 0 {
+            Ok(())
+        } else {
+            Err(self.damaged("its write-ahead log could not be checkpointed; is somebody reading it?"))
+        }
+    }
+
+    /// Makes sure that the room for writes that must not fail is there, taking it again if it was used. False
+    /// when the disk is full: then nothing new may begin.
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.reserve.take()
+    }
+
+    /// One durable write. On a full disk the kept room is given up for it.
+    pub(crate) fn write<T>(
+        &mut self,
+        mut work: impl FnMut(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, DurableError> {
+        let first = self.attempt(&mut work);
+        let done = match first {
+            Err(error) if is_full(&error) && self.reserve.release() => {
+                tracing::warn!(path = %self.path.display(), "the disk is full: the kept room is used");
+                self.attempt(&mut work)
+            }
+            other => other,
+        };
+        done.map_err(|source| storage(&self.path, source))
+    }
+
+    fn attempt<T>(
+        &mut self,
+        work: &mut impl FnMut(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, rusqlite::Error> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+
+    /// Reads.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, DurableError> {
+        work(&self.connection).map_err(|source| storage(&self.path, source))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn damaged(&self, what: &str) -> DurableError {
+        DurableError::Damaged { path: self.path.clone(), what: what.to_owned() }
+    }
+
+    fn is_empty(&self) -> Result<bool, DurableError> {
+        self.read(|connection| {
+            connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+        })
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64, DurableError> {
+        self.read(|connection| connection.pragma_query_value(None, name, |row| row.get(0)))
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Tells a damaged file from one that cannot be used just now.
+fn storage(path: &Path, source: rusqlite::Error) -> DurableError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            DurableError::Damaged { path: path.to_path_buf(), what: source.to_string() }
+        }
+        Some(_) | None => DurableError::Storage { path: path.to_path_buf(), source },
+    }
+}
