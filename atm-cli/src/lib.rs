@@ -13,7 +13,6 @@ mod client;
 mod commands;
 mod crash;
 mod device;
-mod dispenser;
 mod durable;
 mod exit;
 mod flow;

@@ -12,7 +12,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use atm_proto::gateway::atm_service_client::AtmServiceClient;
-use atm_proto::gateway::{GetBalanceRequest, GetBalanceResponse, LogInRequest, LogOutRequest};
+use atm_proto::gateway::{
+    GetBalanceRequest, GetBalanceResponse, LogInRequest, LogOutRequest, SignOnRequest, SignOnResponse,
+};
+use atm_proto::types;
 use atm_rpc::channel::{ChannelConfig, lazy_channel};
 use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::{RetryError, RetryPolicy, retry};
@@ -27,7 +30,9 @@ pub(crate) use admin::AdminClient;
 pub(crate) use money::{Answer, wire};
 pub(crate) use text::{Case, TextClient};
 
+use crate::crash::crash_point;
 use crate::exit::{Exit, Failure};
+use crate::journal::Boot;
 use crate::pin::Pin;
 use crate::terminal::Terminal;
 
@@ -36,6 +41,9 @@ const LOG_OUT_TIME: Duration = Duration::from_millis(300);
 /// The half of these that may be spent lets a machine go on until the deadline against a bank that loses nine
 /// answers in ten, and still stops one that has gone wild.
 const RETRY_TOKENS: u32 = 128;
+
+/// The reason of a refusal to a machine whose place another start took.
+pub(crate) const STALE_BOOT: &str = "STALE_BOOT";
 
 /// The gateway and who is calling it.
 pub(crate) struct Gateway {
@@ -82,6 +90,24 @@ impl Gateway {
         })
     }
 
+    /// Tells the bank which start of the machine this is.
+    pub(crate) async fn sign_on(&self, boot: Boot, deadline: Deadline) -> Result<SignOnResponse, RetryError> {
+        let request = SignOnRequest { atm_id: self.atm_id.clone(), boot: Some(wire_boot(boot)) };
+        crash_point!("BEFORE_SIGN_ON");
+        let answer = self
+            .call(&self.policy(), deadline, request, None, |mut client, request| async move {
+                client.sign_on(request).await
+            })
+            .await;
+        crash_point!("SIGN_ON_ANSWERED");
+        answer
+    }
+
+    /// The machine's name.
+    pub(crate) fn atm_id(&self) -> &str {
+        &self.atm_id
+    }
+
     /// Checks the PIN and opens a session. The attempt's id lives in memory only and is kept for retries, so
     /// that a lost answer does not burn a second try.
     pub(crate) async fn log_in(
@@ -89,6 +115,7 @@ impl Gateway {
         card_number: &str,
         pin: &Pin,
         attempt_id: AttemptId,
+        boot: Option<Boot>,
         deadline: Deadline,
     ) -> Result<Session, Failure> {
         let request = LogInRequest {
@@ -96,16 +123,18 @@ impl Gateway {
             pin: pin.digits().to_owned(),
             attempt_id: attempt_id.to_string(),
             atm_id: self.atm_id.clone(),
-            boot: None,
+            boot: boot.map(wire_boot),
         };
         // Hashing a PIN takes its time on purpose, and the bank does it for few at once.
         let policy = policy(self.patience.mul_f64(0.45).min(Duration::from_secs(5)));
+        crash_point!("BEFORE_LOG_IN");
         let answer = self
             .call(&policy, deadline, request, None, |mut client, request| async move {
                 client.log_in(request).await
             })
             .await
             .map_err(|error| log_in_failure(&error))?;
+        crash_point!("LOGGED_IN");
         let token = Zeroizing::new(answer.session_token);
         let header = Zeroizing::new(format!("Bearer {}", token.as_str()));
         let mut token = MetadataValue::try_from(header.as_str())
@@ -179,6 +208,14 @@ impl Gateway {
     }
 }
 
+fn wire_boot(boot: Boot) -> types::Boot {
+    types::Boot {
+        epoch: boot.epoch,
+        boot_id: boot.id.to_string(),
+        previous_boot_id: boot.previous.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
 /// A channel whose connecting fails well before an attempt does: a connection that could not be opened proves
 /// that nothing was sent, and an attempt that timed out proves nothing.
 fn channel(url: &str, patience: Duration) -> Result<Channel, Failure> {
@@ -215,18 +252,26 @@ fn log_in_failure(error: &RetryError) -> Failure {
             "card_blocked",
             "the card is blocked; ask the bank to unblock it",
         ),
+        Code::FailedPrecondition if reason.as_deref() == Some(STALE_BOOT) => {
+            Failure::new(Exit::Unavailable, "fenced_off", "another start of this machine took its place")
+        }
         Code::FailedPrecondition => Failure::new(
             Exit::NotAuthenticated,
             "card_locked",
             "the card is locked after too many wrong PINs; ask the bank to unblock it",
         ),
-        Code::PermissionDenied => Failure::new(
-            Exit::NotAuthenticated,
-            "terminal_mismatch",
-            "this machine's name belongs to another terminal; choose another --atm-id",
-        ),
+        Code::PermissionDenied => terminal_mismatch(),
         _ => read_failure(error),
     }
+}
+
+/// The machine's name is somebody else's.
+pub(crate) fn terminal_mismatch() -> Failure {
+    Failure::new(
+        Exit::NotAuthenticated,
+        "terminal_mismatch",
+        "this machine's name belongs to another terminal; choose another --atm-id",
+    )
 }
 
 /// The failure of a call that moves no money.

@@ -4,7 +4,8 @@ use atm_proto::gateway::{
     AuthorizeWithdrawalRequest, AuthorizeWithdrawalResponse, CancelTransactionRequest,
     CancelTransactionResponse, CaptureWithdrawalRequest, CaptureWithdrawalResponse, DepositRequest,
     GetTransactionRequest, GetTransactionResponse, ListTransactionsRequest, ListTransactionsResponse,
-    Outcome, TransferRequest,
+    Outcome, RecordCashMovementRequest, RecordCashMovementResponse, SuspendWithdrawalRequest,
+    SuspendWithdrawalResponse, TransferRequest,
 };
 use atm_proto::types::{self, TransactionState};
 use atm_rpc::deadline::Deadline;
@@ -12,6 +13,8 @@ use atm_rpc::retry::RetryError;
 use atm_types::{Money, TransactionId};
 
 use super::{Gateway, Session};
+use crate::crash::crash_point;
+use crate::journal::Movement;
 
 /// The recorded outcome of a money call, and where the transaction stands now.
 #[derive(Clone, Debug)]
@@ -44,11 +47,14 @@ impl Gateway {
             amount: Some(wire(amount)),
             lifetime: None,
         };
-        let answer: AuthorizeWithdrawalResponse = self
+        crash_point!("BEFORE_AUTHORIZE");
+        let answer: Result<AuthorizeWithdrawalResponse, _> = self
             .call(&self.policy(), deadline, request, Some(session), |mut client, request| async move {
                 client.authorize_withdrawal(request).await
             })
-            .await?;
+            .await;
+        crash_point!("AUTHORIZE_ANSWERED");
+        let answer = answer?;
         let state = answer.current_state();
         Ok(Answer::new(answer.outcome, state))
     }
@@ -66,11 +72,14 @@ impl Gateway {
             amount: Some(wire(amount)),
             authorization,
         };
-        let answer: CaptureWithdrawalResponse = self
+        crash_point!("BEFORE_CAPTURE");
+        let answer: Result<CaptureWithdrawalResponse, _> = self
             .call(&self.policy(), deadline, request, None, |mut client, request| async move {
                 client.capture_withdrawal(request).await
             })
-            .await?;
+            .await;
+        crash_point!("CAPTURE_ANSWERED");
+        let answer = answer?;
         let state = answer.current_state();
         Ok(Answer::new(answer.outcome, state))
     }
@@ -78,11 +87,58 @@ impl Gateway {
     /// Fences a transaction off; the terminal's key is enough.
     pub(crate) async fn cancel(&self, id: TransactionId, deadline: Deadline) -> Result<Answer, RetryError> {
         let request = CancelTransactionRequest { transaction_id: id.to_string() };
-        let answer: CancelTransactionResponse = self
+        crash_point!("BEFORE_CANCEL");
+        let answer: Result<CancelTransactionResponse, _> = self
             .call(&self.policy(), deadline, request, None, |mut client, request| async move {
                 client.cancel_transaction(request).await
             })
-            .await?;
+            .await;
+        crash_point!("CANCEL_ANSWERED");
+        let answer = answer?;
+        let state = answer.current_state();
+        Ok(Answer::new(answer.outcome, state))
+    }
+
+    /// Freezes a withdrawal of which nobody knows whether its cash left; the terminal's key is enough.
+    pub(crate) async fn suspend(
+        &self,
+        id: TransactionId,
+        authorization: Vec<u8>,
+        deadline: Deadline,
+    ) -> Result<Answer, RetryError> {
+        let request = SuspendWithdrawalRequest { transaction_id: id.to_string(), authorization };
+        crash_point!("BEFORE_SUSPEND");
+        let answer: Result<SuspendWithdrawalResponse, _> = self
+            .call(&self.policy(), deadline, request, None, |mut client, request| async move {
+                client.suspend_withdrawal(request).await
+            })
+            .await;
+        crash_point!("SUSPEND_ANSWERED");
+        let answer = answer?;
+        let state = answer.current_state();
+        Ok(Answer::new(answer.outcome, state))
+    }
+
+    /// Posts that cash moved inside the machine; the terminal's key is enough.
+    pub(crate) async fn record_movement(
+        &self,
+        movement: &Movement,
+        deadline: Deadline,
+    ) -> Result<Answer, RetryError> {
+        let request = RecordCashMovementRequest {
+            transaction_id: movement.id.to_string(),
+            from: movement.from.wire().into(),
+            to: movement.to.wire().into(),
+            amount: Some(wire(movement.amount)),
+        };
+        crash_point!("BEFORE_RECORD_MOVEMENT");
+        let answer: Result<RecordCashMovementResponse, _> = self
+            .call(&self.policy(), deadline, request, None, |mut client, request| async move {
+                client.record_cash_movement(request).await
+            })
+            .await;
+        crash_point!("RECORD_MOVEMENT_ANSWERED");
+        let answer = answer?;
         let state = answer.current_state();
         Ok(Answer::new(answer.outcome, state))
     }
@@ -96,11 +152,14 @@ impl Gateway {
         deadline: Deadline,
     ) -> Result<Answer, RetryError> {
         let request = DepositRequest { transaction_id: id.to_string(), amount: Some(wire(amount)) };
+        crash_point!("BEFORE_DEPOSIT");
         let answer = self
             .call(&self.policy(), deadline, request, Some(session), |mut client, request| async move {
                 client.deposit(request).await
             })
-            .await?;
+            .await;
+        crash_point!("DEPOSIT_ANSWERED");
+        let answer = answer?;
         let state = answer.current_state();
         Ok(Answer::new(answer.outcome, state))
     }
@@ -119,24 +178,27 @@ impl Gateway {
             amount: Some(wire(amount)),
             to_account: to_account.to_owned(),
         };
+        crash_point!("BEFORE_TRANSFER");
         let answer = self
             .call(&self.policy(), deadline, request, Some(session), |mut client, request| async move {
                 client.transfer(request).await
             })
-            .await?;
+            .await;
+        crash_point!("TRANSFER_ANSWERED");
+        let answer = answer?;
         let state = answer.current_state();
         Ok(Answer::new(answer.outcome, state))
     }
 
-    /// Reads all that was recorded under an id.
+    /// Reads all that was recorded under an id; without a session, of what this terminal owns.
     pub(crate) async fn transaction(
         &self,
-        session: &Session,
+        session: Option<&Session>,
         id: TransactionId,
         deadline: Deadline,
     ) -> Result<GetTransactionResponse, RetryError> {
         let request = GetTransactionRequest { transaction_id: id.to_string() };
-        self.call(&self.policy(), deadline, request, Some(session), |mut client, request| async move {
+        self.call(&self.policy(), deadline, request, session, |mut client, request| async move {
             client.get_transaction(request).await
         })
         .await

@@ -27,9 +27,9 @@ use serde::Serialize;
 use crate::cli::{CardArgs, Cli, Command, Global};
 use crate::client::{Gateway, Session};
 use crate::crash;
-use crate::dispenser::CountsAsPresented;
+use crate::device::Simulated;
 use crate::exit::{Exit, Failure};
-use crate::flow::{self, Machine};
+use crate::flow::{self, Machine, Parts};
 use crate::journal::Journal;
 use crate::output::Screen;
 use crate::pin::Pin;
@@ -146,21 +146,27 @@ impl Context {
         let directory = self.state_directory()?;
         let journal = Journal::open(&directory, terminal.id(), Arc::clone(&self.clock))
             .map_err(|error| flow::journal_before(&error))?;
-        Ok(Machine {
+        let device = Simulated::open(&directory, self.global.currency, &*self.ids).map_err(|error| {
+            Failure::new(Exit::Unavailable, "device", format!("{error}; nothing was sent"))
+        })?;
+        let parts = Parts {
             journal,
             bank: self.gateway(terminal)?,
-            dispenser: Box::new(CountsAsPresented),
+            currency: device.currency(),
+            device: Box::new(device),
             ids: Arc::clone(&self.ids),
             screen: self.screen,
             patience: self.global.deadline,
-        })
+        };
+        Machine::new(parts).map_err(|error| flow::journal_before(&error))
     }
 
-    /// Lets a customer in: PIN first, then the deadline begins, then the bank is asked.
+    /// Lets a customer in who wants to see something: PIN first, then the deadline begins, then the bank is asked. The
+    /// journal is not needed for that, so no start of the machine is named.
     async fn log_in(&self, gateway: &Gateway, card: &CardArgs) -> Result<(Session, Deadline), Failure> {
         let pin = Pin::obtain(card.pin_file.as_deref(), "PIN:")?;
         let deadline = Deadline::after(self.global.deadline);
-        let session = gateway.log_in(&card.card, &pin, self.ids.attempt_id(), deadline).await?;
+        let session = gateway.log_in(&card.card, &pin, self.ids.attempt_id(), None, deadline).await?;
         Ok((session, deadline))
     }
 }

@@ -51,15 +51,14 @@ pub(super) async fn run(context: &Context, request: &Request<'_>) -> Result<Exit
 async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> Result<Receipt, Failure> {
     let terminal = context.terminal()?;
     let mut machine = context.machine(&terminal)?;
+    // What the machine cannot pay needs nobody's PIN.
+    machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
+    machine.notes_for(request.kind, amount)?;
     let pin = Pin::obtain(request.card.pin_file.as_deref(), "PIN:")?;
 
     // The key press: from here on the customer waits.
     let patience = context.global.deadline;
     let deadline = Deadline::after(patience);
-    machine
-        .settle_all_before(Deadline::after(patience.mul_f64(SETTLING)))
-        .await
-        .map_err(|error| flow::journal_before(&error))?;
     let order = Order {
         id_given: request.id.transaction_id.is_some(),
         intent: Intent {
@@ -71,12 +70,20 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
             trace_id: context.trace.to_string(),
         },
     };
-    let attempt_id = context.ids.attempt_id();
-    let session = match machine.bank.log_in(&request.card.card, &pin, attempt_id, deadline).await {
+    if let Err(failure) = machine.sign_on_for_business(deadline).await {
+        return machine.not_let_in(&order.intent, failure);
+    }
+    machine
+        .settle_all_before(Deadline::after(patience.mul_f64(SETTLING)))
+        .await
+        .map_err(|error| flow::journal_before(&error))?;
+    let (attempt_id, boot) = (context.ids.attempt_id(), machine.boot());
+    let session = match machine.bank.log_in(&request.card.card, &pin, attempt_id, boot, deadline).await {
         Ok(session) => session,
         Err(failure) => return machine.not_let_in(&order.intent, failure),
     };
     drop(pin);
+    machine.enrol(deadline).await.map_err(|error| flow::journal_before(&error))?;
     let receipt = machine.perform(&session, &order, deadline).await;
     machine.bank.log_out(&session).await;
     receipt

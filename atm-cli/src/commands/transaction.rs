@@ -2,6 +2,7 @@
 
 use atm_proto::gateway::Outcome;
 use atm_proto::types::TransactionState;
+use atm_rpc::deadline::Deadline;
 use atm_types::{Currency, Money, TransactionId};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::flow::decline_reason;
 use crate::journal::CardTag;
 use crate::output::{Status, Table, show_failure, state_name};
+use crate::pin::Pin;
 
 const SHOW_EXAMPLES: &str = "\
 Example:
@@ -89,7 +91,7 @@ async fn show(context: &Context, args: &OneArgs) -> Result<Exit, Failure> {
     let terminal = context.terminal()?;
     let gateway = context.gateway(&terminal)?;
     let (session, deadline) = context.log_in(&gateway, &args.card).await?;
-    let answer = gateway.transaction(&session, args.id, deadline).await;
+    let answer = gateway.transaction(Some(&session), args.id, deadline).await;
     gateway.log_out(&session).await;
     let answer = answer.map_err(|error| read_failure(&error).about(args.id))?;
 
@@ -135,7 +137,11 @@ fn outcome_keys(context: &Context, outcome: &Outcome) -> OutcomeKeys {
 async fn cancel(context: &Context, args: &OneArgs) -> Result<Exit, Failure> {
     let terminal = context.terminal()?;
     let mut machine = context.machine(&terminal)?;
-    let (session, deadline) = context.log_in(&machine.bank, &args.card).await?;
+    let pin = Pin::obtain(args.card.pin_file.as_deref(), "PIN:")?;
+    let deadline = Deadline::after(context.global.deadline);
+    machine.sign_on(deadline).await?;
+    let (attempt_id, boot) = (context.ids.attempt_id(), machine.boot());
+    let session = machine.bank.log_in(&args.card.card, &pin, attempt_id, boot, deadline).await?;
     let card = CardTag::new(terminal.key(), &args.card.card);
     let receipt = machine.cancel_by_customer(args.id, &card, deadline).await;
     machine.bank.log_out(&session).await;

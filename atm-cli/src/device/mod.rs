@@ -38,6 +38,7 @@ pub(crate) enum DeviceError {
     #[error("the cash device cannot do that: {0}")]
     Refused(&'static str),
     /// Its power went; only in tests, since a real loss of power ends the process as well.
+    #[cfg(test)]
     #[error("the cash device lost its power")]
     PowerLost,
 }

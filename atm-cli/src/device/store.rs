@@ -327,16 +327,20 @@ names!(Step {
     Retracted = "retracted",
     Rejected = "rejected",
 });
-names!(Place {
-    Cassettes = "cassettes",
-    Stacker = "stacker",
-    Shutter = "shutter",
-    Exit = "exit",
-    Customers = "customers",
-    Reject = "reject",
-    Retract = "retract",
-    RetractUncounted = "retract_uncounted",
-    Escrow = "escrow",
-    Deposit = "deposit",
-    Vault = "vault",
-});
+impl Place {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cassettes => "cassettes",
+            Self::Stacker => "stacker",
+            Self::Shutter => "shutter",
+            Self::Exit => "exit",
+            Self::Customers => "customers",
+            Self::Reject => "reject",
+            Self::Retract => "retract",
+            Self::RetractUncounted => "retract_uncounted",
+            Self::Escrow => "escrow",
+            Self::Deposit => "deposit",
+            Self::Vault => "vault",
+        }
+    }
+}

@@ -184,6 +184,8 @@ fn storage(path: &Path, source: rusqlite::Error) -> DurableError {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             DurableError::Damaged { path: path.to_path_buf(), what: source.to_string() }
         }
-        Some(_) | None => DurableError::Storage { path: path.to_path_buf(), source },
+        // No code of SQLite's: a row is missing, or holds what nobody wrote.
+        None => DurableError::Damaged { path: path.to_path_buf(), what: source.to_string() },
+        Some(_) => DurableError::Storage { path: path.to_path_buf(), source },
     }
 }

@@ -35,12 +35,16 @@ impl Machine {
                     self.settle(record, deadline).await.map_err(|error| journal_after(&error, id))?;
                 Ok(Receipt::of(&record))
             }
-            State::Done | State::Voided | State::Suspect => Ok(Receipt::of(&record)),
+            // Decided already; what is left is the machine's own business.
+            State::Done | State::Voided | State::Suspect | State::StackPending | State::ReturnPending => {
+                Ok(Receipt::of(&record))
+            }
             State::Intent
             | State::Authorized
             | State::VoidPending
             | State::Dispensing
             | State::Presented
+            | State::SuspendPending
             | State::CapturePending => Err(Failure::new(
                 Exit::Declined,
                 "cash_presented",

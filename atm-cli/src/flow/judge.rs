@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use atm_proto::gateway::Outcome;
+use atm_proto::gateway::{GetTransactionResponse, Outcome};
 use atm_proto::types::{DeclineReason, TransactionState};
 use atm_rpc::retry::RetryError;
 use atm_types::Money;
@@ -127,6 +127,49 @@ pub(super) fn capture_refused(code: Code) -> Option<Event> {
         .then(|| Event::CaptureRefused { reason: format!("capture_refused_{}", code_name(code)) })
 }
 
+/// What the answer to a suspension means, if it means anything. What was captured before stays captured.
+pub(super) fn suspended(intent: &Intent, answer: &Answer) -> Option<Event> {
+    if answer.outcome.transaction_id != intent.id.to_string() {
+        return None;
+    }
+    match answer.outcome.state() {
+        TransactionState::Suspect => Some(Event::Suspended),
+        TransactionState::Captured | TransactionState::CapturedLate => {
+            Some(Event::Captured { balance: balance(&answer.outcome) })
+        }
+        TransactionState::Unspecified
+        | TransactionState::Posted
+        | TransactionState::Declined
+        | TransactionState::Held
+        | TransactionState::Cancelled
+        | TransactionState::Expired => None,
+    }
+}
+
+/// What a failed suspension means, where another attempt would change nothing.
+pub(super) fn suspend_refused(code: Code) -> Option<Event> {
+    matches!(code, Code::FailedPrecondition | Code::AlreadyExists | Code::NotFound)
+        .then(|| Event::SuspendRefused { reason: format!("suspend_refused_{}", code_name(code)) })
+}
+
+/// What a person decided about a suspended withdrawal, if anybody did: how much the customer got.
+pub(super) fn resolved(intent: &Intent, found: &GetTransactionResponse) -> Option<Money> {
+    let currency = intent.amount.currency();
+    match found.current_state() {
+        TransactionState::Captured | TransactionState::CapturedLate => {
+            let amount = found.outcomes.last()?.amount.as_ref()?;
+            (amount.currency_code == currency.code()).then(|| Money::new(amount.minor_units, currency))
+        }
+        TransactionState::Cancelled => Some(Money::zero(currency)),
+        TransactionState::Unspecified
+        | TransactionState::Posted
+        | TransactionState::Declined
+        | TransactionState::Held
+        | TransactionState::Expired
+        | TransactionState::Suspect => None,
+    }
+}
+
 /// How long the ledger will keep the hold, by its own clock at both ends.
 pub(super) fn hold_lifetime(outcome: &Outcome) -> Option<Duration> {
     let (from, to) = (outcome.commit_time?, outcome.expire_time?);
@@ -165,7 +208,7 @@ fn amount_is(outcome: &Outcome, amount: Money) -> bool {
     })
 }
 
-fn code_name(code: Code) -> String {
+pub(super) fn code_name(code: Code) -> String {
     // `Debug` writes `FailedPrecondition`; the reason is `failed_precondition`.
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {

@@ -1,38 +1,78 @@
 //! What the machine does with a transaction: begin it, carry it out, and settle what a crash or a silence left
 //! open. Each step is in the journal before the act that it announces.
+//!
+//! A command goes through it in this order: `sign_on` (is this start the one that may serve?), `settle` (captures,
+//! cancels and suspensions, then cash movements: before any new business), then, for a customer who was let in,
+//! `enrol` (the first load of a new machine) and `perform`. `cash` is all that the flows say to the device, `judge`
+//! all that they think of the bank's answers, `redrive` what a bank that forgot is told again.
 
 mod cancel;
+mod cash;
+mod enrol;
 mod judge;
+mod movements;
 mod perform;
+mod redrive;
 mod replay;
 mod settle;
+mod sign_on;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use atm_rpc::deadline::Deadline;
-use atm_types::{IdSource, TransactionId};
+use atm_types::{Currency, IdSource, TransactionId};
 
 use crate::client::Gateway;
-use crate::dispenser::Dispenser;
+use crate::device::CashDevice;
 use crate::exit::{Exit, Failure};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Boot, Journal, JournalError};
 use crate::output::Screen;
 
 pub(crate) use judge::decline_reason;
 pub(crate) use perform::Order;
+pub(crate) use redrive::Redriven;
 
 /// The parts of a cash machine, and the time one key press may take.
 pub(crate) struct Machine {
     pub(crate) journal: Journal,
     pub(crate) bank: Gateway,
-    pub(crate) dispenser: Box<dyn Dispenser>,
+    pub(crate) device: Box<dyn CashDevice>,
+    /// Whether the journal belongs to this device. Of dispenses of another one nothing is known.
+    device_is_ours: bool,
+    /// Of the notes in the device.
+    currency: Currency,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) screen: Screen,
+    pub(crate) patience: Duration,
+    /// The start that the bank has acknowledged in this run; nothing is sent before that.
+    boot: Option<Boot>,
+}
+
+/// What a machine is put together from.
+pub(crate) struct Parts {
+    pub(crate) journal: Journal,
+    pub(crate) bank: Gateway,
+    pub(crate) device: Box<dyn CashDevice>,
+    pub(crate) currency: Currency,
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) screen: Screen,
     pub(crate) patience: Duration,
 }
 
 impl Machine {
+    /// Puts the parts together; the journal and the device must have met before, or must both be new to each other.
+    pub(crate) fn new(parts: Parts) -> Result<Self, JournalError> {
+        let Parts { mut journal, bank, device, currency, ids, screen, patience } = parts;
+        let device_is_ours = journal.pair(device.serial())?;
+        Ok(Self { journal, bank, device, device_is_ours, currency, ids, screen, patience, boot: None })
+    }
+
+    /// The start that the bank acknowledged.
+    pub(crate) fn boot(&self) -> Option<Boot> {
+        self.boot
+    }
+
     /// A little time beyond the deadline, for what must at least be tried: a cancel after a silence, a capture
     /// after a dispense.
     fn grace(&self) -> Duration {
@@ -49,7 +89,13 @@ impl Machine {
 pub(crate) fn journal_before(error: &JournalError) -> Failure {
     let reason = match error {
         JournalError::Locked(_) => "journal_locked",
-        _ => "journal",
+        JournalError::NoRoom => "disk_full",
+        JournalError::Damaged(_) => "journal_damaged",
+        JournalError::Device(_) => "device",
+        JournalError::Unusable(_)
+        | JournalError::OtherTerminal { .. }
+        | JournalError::Illegal { .. }
+        | JournalError::Presence { .. } => "journal",
     };
     Failure::new(Exit::Unavailable, reason, format!("{error}; nothing was sent"))
 }

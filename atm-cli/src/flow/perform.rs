@@ -10,9 +10,8 @@ use tokio::time::Instant;
 use super::judge::{self, Failed};
 use super::{Machine, journal_after, journal_before};
 use crate::client::{Answer, Session};
-use crate::dispenser::Dispensed;
 use crate::exit::{Exit, Failure};
-use crate::journal::{Event, Intent, JournalError, Kind, Plan, Record, State};
+use crate::journal::{Ending, Event, Intent, JournalError, Kind, Outage, PaidIn, Plan, Record, State};
 use crate::output::Receipt;
 
 /// How long before a hold's end nothing is dispensed on it any more.
@@ -51,27 +50,76 @@ impl Machine {
             }
             None => {}
         }
-        if intent.kind == Kind::Withdrawal {
-            self.refuse_while_another_is_open(intent)?;
-        }
-        self.journal.begin(intent).map_err(|error| journal_before(&error))?;
+        self.begin(intent)?;
         let sent = Instant::now();
         let event = match self.send(session, intent, deadline).await {
-            Ok(answer) => still_fresh(judge::answered(intent, &answer), &answer, sent),
+            Ok(answer) => {
+                let event = still_fresh(judge::answered(intent, &answer), &answer, sent);
+                self.believe(intent.id, &answer, event).map_err(|error| journal_after(&error, intent.id))?
+            }
             Err(error) => match judge::failed(&error) {
                 Failed::Indefinite { reason } => Event::GivenUp { reason },
                 Failed::NotSent => {
-                    self.close(intent.id, &Event::NotSent)?;
+                    self.close(intent.id, &Event::NotSent, deadline).await?;
                     return Err(not_sent(&error).about(intent.id));
                 }
                 Failed::Refused { exit, reason, message } => {
-                    self.close(intent.id, &Event::Refused { reason: reason.to_owned() })?;
+                    let event = Event::Refused { reason: reason.to_owned() };
+                    self.close(intent.id, &event, deadline).await?;
                     let message = format!("the bank refused it, and nothing happened: {message}");
                     return Err(Failure::new(exit, reason, message).about(intent.id));
                 }
             },
         };
         self.finish(intent.id, &event, deadline).await.map_err(|error| journal_after(&error, intent.id))
+    }
+
+    /// Writes the INTENT, once everything is there that the transaction will need: no older withdrawal of this card
+    /// that is still open, room on the disk, notes that make the amount.
+    fn begin(&mut self, intent: &Intent) -> Result<Record, Failure> {
+        let before = |error: &JournalError| journal_before(error);
+        if intent.kind == Kind::Withdrawal {
+            self.refuse_while_another_is_open(intent)?;
+        }
+        if intent.kind != Kind::Transfer {
+            self.check_device()?;
+        }
+        let notes = self.notes_for(intent.kind, intent.amount)?;
+        self.journal.make_room().map_err(|error| before(&error))?;
+        let paid_in: Option<PaidIn> = match intent.kind {
+            Kind::Deposit => Some(self.count_in(notes).map_err(|error| before(&error))?),
+            Kind::Withdrawal | Kind::Transfer => None,
+        };
+        self.journal.begin(intent, paid_in.as_ref()).map_err(|error| {
+            // Nothing was written: the notes are the customer's. Should that fail too, the next start does it.
+            if let Some(Err(error)) = paid_in.as_ref().map(|paid_in| self.hand_back(paid_in)) {
+                tracing::warn!(%error, "the escrow was not handed back");
+            }
+            before(&error)
+        })
+    }
+
+    /// An answer whose place in the ledger's order was taken before the transaction began comes from a ledger that
+    /// has forgotten something. Nothing is paid out on its word.
+    fn believe(&mut self, id: TransactionId, answer: &Answer, event: Event) -> Result<Event, JournalError> {
+        if self.went_back(id, answer)? && matches!(event, Event::Held { .. }) {
+            return Ok(Event::GivenUp { reason: Outage::BankWentBack.name().to_owned() });
+        }
+        Ok(event)
+    }
+
+    /// Notes what an answer says of the ledger's order; takes the machine out of service if that has gone back since
+    /// the transaction's INTENT.
+    pub(super) fn went_back(&mut self, id: TransactionId, answer: &Answer) -> Result<bool, JournalError> {
+        let sequence = answer.outcome.commit_sequence;
+        let noted = self.journal.find(id)?.map_or(0, |record| record.noted_sequence);
+        let back = sequence != 0 && sequence <= noted;
+        if back {
+            self.journal.go_out_of_service(Outage::BankWentBack)?;
+        } else {
+            self.journal.saw(sequence);
+        }
+        Ok(back)
     }
 
     /// Nobody was let in. For a new id that is definite. An id that was sent before is another matter: "nothing
@@ -108,27 +156,13 @@ impl Machine {
         Ok(Receipt::of(&record))
     }
 
-    /// Pays out what the ledger holds. Only ever called in the run that wrote the INTENT, right after the
-    /// ledger's answer: a restart in between finds AUTHORIZED, which is cancelled.
-    fn dispense(&mut self, record: &Record) -> Result<Record, JournalError> {
-        let (id, amount) = (record.id(), record.intent.amount);
-        let dispense_id = self.ids.uuid_v7();
-        self.journal.apply(id, &Event::DispenseBegun { dispense_id })?;
-        let event = match self.dispenser.dispense(dispense_id, amount) {
-            Dispensed::Presented(amount) => Event::Presented { amount },
-            Dispensed::NotPresented => Event::NotPresented,
-            Dispensed::Unknown => Event::PresentationUnknown,
-        };
-        self.journal.apply(id, &event)
-    }
-
     /// The id was begun here before: finish what is open and say how it stands. Nothing is dispensed.
     async fn resume(&mut self, record: Record, deadline: Deadline) -> Result<Receipt, Failure> {
         let id = record.id();
         let record = self.settle(record, deadline).await.map_err(|error| journal_after(&error, id))?;
         match (record.ending, &record.reason) {
             // The first answer, repeated.
-            (Some(crate::journal::Ending::Refused), Some(reason)) if reason == "id_reused" => {
+            (Some(Ending::Refused), Some(reason)) if reason == "id_reused" => {
                 Err(id_reused(id, "it belongs to another transaction"))
             }
             _ => Ok(Receipt::of(&record)),
@@ -149,7 +183,7 @@ impl Machine {
                 other.id(),
                 other.state
             );
-            Err(Failure::new(Exit::Unavailable, "open_transaction", message))
+            Err(Failure::new(Exit::Unavailable, "earlier_open", message))
         })
     }
 
@@ -171,8 +205,12 @@ impl Machine {
         }
     }
 
-    fn close(&mut self, id: TransactionId, event: &Event) -> Result<Record, Failure> {
-        self.journal.apply(id, event).map_err(|error| journal_after(&error, id))
+    /// It ended before it began; what was paid in goes back.
+    async fn close(&mut self, id: TransactionId, event: &Event, deadline: Deadline) -> Result<(), Failure> {
+        let after = |error: JournalError| journal_after(&error, id);
+        let record = self.journal.apply(id, event).map_err(after)?;
+        self.settle(record, deadline).await.map_err(after)?;
+        Ok(())
     }
 }
 

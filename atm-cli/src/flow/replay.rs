@@ -21,7 +21,7 @@ impl Machine {
         intent: &Intent,
         deadline: Deadline,
     ) -> Result<Option<Receipt>, Failure> {
-        let known = match self.bank.transaction(session, intent.id, deadline).await {
+        let known = match self.bank.transaction(Some(session), intent.id, deadline).await {
             Ok(known) => known,
             // Also when it is somebody else's; then the bank will say so when it is sent.
             Err(error) if error.status.code() == Code::NotFound => return Ok(None),

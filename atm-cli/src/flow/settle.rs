@@ -1,4 +1,5 @@
-//! Settling what is open: captures until the bank has said yes, cancels until it has said what is final.
+//! Settling what is open: captures and suspensions until the bank has said yes, cancels until it has said what is
+//! final. Nothing is sent before the machine has signed on; that is the caller's duty.
 
 use std::time::Duration;
 
@@ -6,9 +7,9 @@ use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::RetryError;
 use tokio::time::sleep;
 
+use super::cash::Happened;
 use super::{Machine, judge};
-use crate::dispenser::Dispensed;
-use crate::journal::{Event, JournalError, Plan, Record};
+use crate::journal::{Event, JournalError, Kind, Plan, Record, State};
 
 /// Between two rounds of attempts that ended with a status which no retry loop would repeat. Captures and
 /// cancels are store-and-forward: nothing but an answer ends them.
@@ -24,43 +25,36 @@ impl Machine {
     ) -> Result<Record, JournalError> {
         let mut record = record;
         loop {
-            let event = match record.state.plan() {
+            let id = record.id();
+            let happened = match record.state.plan() {
                 Plan::Nothing | Plan::Operator => return Ok(record),
-                Plan::AskDispenser => Some(self.ask_dispenser(&record)),
-                Plan::Cancel => self.cancel(&record, deadline).await?,
-                Plan::Capture => self.capture(&record, deadline).await?,
+                Plan::AskDispenser => Some(self.ask_device(&record)?),
+                Plan::Collect => Some(self.collect(&record)?),
+                Plan::Stack => Some((self.stack(&record)?, Vec::new())),
+                Plan::Return => Some((self.give_back(&record)?, Vec::new())),
+                Plan::Cancel => self.cancel(&record, deadline).await?.map(alone),
+                Plan::Capture => self.capture(&record, deadline).await?.map(alone),
+                Plan::Suspend => self.suspend(&record, deadline).await?.map(alone),
             };
-            match event {
-                Some(event) => record = self.journal.apply(record.id(), &event)?,
-                // Read again: cancel and capture journal that they begin.
-                None => return Ok(self.journal.find(record.id())?.unwrap_or(record)),
+            match happened {
+                Some((event, movements)) => record = self.journal.apply_with(id, &event, &movements)?,
+                // Read again: a cancel journals that it begins.
+                None => return Ok(self.journal.find(id)?.unwrap_or(record)),
             }
-        }
-    }
-
-    /// A crash came between telling the device and hearing from it.
-    fn ask_dispenser(&self, record: &Record) -> Event {
-        let said = match record.dispense_id {
-            Some(id) => self.dispenser.status(id, record.intent.amount),
-            None => Dispensed::Unknown,
-        };
-        match said {
-            Dispensed::Presented(amount) => Event::Presented { amount },
-            Dispensed::NotPresented => Event::NotPresented,
-            Dispensed::Unknown => Event::PresentationUnknown,
         }
     }
 
     /// Fences the transaction off; nothing if there was no answer in time.
     async fn cancel(&mut self, record: &Record, deadline: Deadline) -> Result<Option<Event>, JournalError> {
         let id = record.id();
-        if record.state != crate::journal::State::VoidPending {
+        if record.state != State::VoidPending {
             let reason = record.reason.clone().unwrap_or_else(|| "interrupted".to_owned());
             self.journal.apply(id, &Event::GivenUp { reason })?;
         }
         loop {
             match self.bank.cancel(id, deadline).await {
                 Ok(answer) => {
+                    self.went_back(id, &answer)?;
                     if let Some(event) = judge::fenced(&record.intent, &answer) {
                         return Ok(Some(event));
                     }
@@ -82,14 +76,10 @@ impl Machine {
     /// Posts what is out; nothing if there was no answer in time.
     async fn capture(&mut self, record: &Record, deadline: Deadline) -> Result<Option<Event>, JournalError> {
         let id = record.id();
-        if record.state == crate::journal::State::Presented {
-            self.journal.apply(id, &Event::CaptureBegun)?;
-        }
-        // PRESENTED always carries the amount; what was asked for is the most that can be out.
-        let amount = record.presented.unwrap_or(record.intent.amount);
         loop {
-            match self.bank.capture(id, amount, record.authorization.clone(), deadline).await {
+            match self.bank.capture(id, record.taken(), record.authorization.clone(), deadline).await {
                 Ok(answer) => {
+                    self.went_back(id, &answer)?;
                     if let Some(event) = judge::captured(&record.intent, &answer) {
                         return Ok(Some(event));
                     }
@@ -108,9 +98,50 @@ impl Machine {
         }
     }
 
-    /// Settles the journal's open transactions, oldest first, before a new one begins. Says on the screen
-    /// what came of each. What cannot be settled by the deadline stays open.
+    /// Freezes what nobody knows; nothing if there was no answer in time.
+    async fn suspend(&mut self, record: &Record, deadline: Deadline) -> Result<Option<Event>, JournalError> {
+        let id = record.id();
+        loop {
+            match self.bank.suspend(id, record.authorization.clone(), deadline).await {
+                Ok(answer) => {
+                    self.went_back(id, &answer)?;
+                    if let Some(event) = judge::suspended(&record.intent, &answer) {
+                        return Ok(Some(event));
+                    }
+                    tracing::warn!(transaction_id = %id, "the answer to a suspension makes no sense");
+                }
+                Err(error) => {
+                    if let Some(event) = judge::suspend_refused(error.status.code()) {
+                        return Ok(Some(event));
+                    }
+                    log(&error, "suspension");
+                }
+            }
+            if !wait(deadline).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Asks the bank whether a person has decided about a suspended withdrawal, and if so ends it here as well.
+    pub(crate) async fn ask_resolution(
+        &mut self,
+        record: Record,
+        deadline: Deadline,
+    ) -> Result<Record, JournalError> {
+        if record.state != State::Suspect || record.intent.kind != Kind::Withdrawal {
+            return Ok(record);
+        }
+        let Ok(found) = self.bank.transaction(None, record.id(), deadline).await else { return Ok(record) };
+        let Some(amount) = judge::resolved(&record.intent, &found) else { return Ok(record) };
+        let (event, movements) = self.resolved(&record, amount)?;
+        self.journal.apply_with(record.id(), &event, &movements)
+    }
+
+    /// Settles the journal's open transactions, oldest first, and then its cash movements, before a new one begins.
+    /// Says on the screen what came of each. What cannot be settled by the deadline stays open.
     pub(crate) async fn settle_all_before(&mut self, deadline: Deadline) -> Result<(), JournalError> {
+        self.clear_escrow()?;
         for record in self.journal.open_transactions()? {
             if record.state.plan() == Plan::Operator {
                 continue;
@@ -120,8 +151,13 @@ impl Machine {
             let (id, kind, state) = (record.id(), record.intent.kind, record.state);
             self.screen.note(&format!("An earlier {kind}, {id}, was {was} and is now {state}."));
         }
-        Ok(())
+        self.settle_movements(deadline).await
     }
+}
+
+/// An event by which no cash moved inside the machine.
+fn alone(event: Event) -> Happened {
+    (event, Vec::new())
 }
 
 fn log(error: &RetryError, what: &str) {

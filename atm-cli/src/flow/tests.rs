@@ -1,52 +1,32 @@
-//! The seam of the dispenser: devices that answer in every way, against a real bank in this process.
+//! The flows with a device that fails in every way, against a real bank in this process.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use atm_proto::gateway::{ImportRow, NewAccount};
 use atm_rpc::credentials::BearerToken;
 use atm_types::{Currency, Money, SystemClock, SystemIds};
 use tempfile::TempDir;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::bank::{Bank, BankConfig};
 use crate::client::{AdminClient, Session};
-use crate::dispenser::Dispensed;
-use crate::journal::{CardTag, Event, Intent, Kind, State};
-use crate::output::Status;
+use crate::device::{CashUnits, Fault, Simulated};
+use crate::journal::{Account, CardTag, Intent, Kind, MovementState, Record, State};
+use crate::output::{Receipt, Status};
 use crate::pin::Pin;
 use crate::terminal::Terminal;
 
 const CARD: &str = "123456789";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A device that does what it is told to, and remembers which dispense ids it was given.
-struct Scripted {
-    answer: Dispensed,
-    memory: Dispensed,
-    dispensed: Arc<Mutex<Vec<Uuid>>>,
-}
-
-impl Dispenser for Scripted {
-    fn dispense(&mut self, dispense_id: Uuid, _amount: Money) -> Dispensed {
-        self.dispensed.lock().unwrap().push(dispense_id);
-        self.answer
-    }
-
-    fn status(&self, _dispense_id: Uuid, _amount: Money) -> Dispensed {
-        self.memory
-    }
-}
-
-/// A bank with one customer who has 1000.00, and a machine with a scripted device.
+/// A bank with one customer who has 1000.00, and a machine with a device that fails as it is told to.
 struct Scene {
     machine: Machine,
     terminal: Terminal,
-    dispensed: Arc<Mutex<Vec<Uuid>>>,
-    _bank: Bank,
-    _home: TempDir,
+    bank: Bank,
+    home: TempDir,
 }
 
 fn bdt(major: i64) -> Money {
@@ -54,7 +34,7 @@ fn bdt(major: i64) -> Money {
 }
 
 impl Scene {
-    async fn new(answer: Dispensed, memory: Dispensed) -> Self {
+    async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let config = BankConfig { cheap_pins: true, ..BankConfig::new(home.path().join("bank")) };
         let bank = Bank::start(config, Arc::new(SystemClock), Arc::new(SystemIds)).await.unwrap();
@@ -74,23 +54,44 @@ impl Scene {
         let imported = admin.import(request, PATIENCE).await.unwrap();
         assert!(imported.results[0].changed);
 
-        let directory = home.path().join("atm");
-        let terminal = Terminal::load(&directory, &SystemIds).unwrap();
-        let dispensed = Arc::new(Mutex::new(Vec::new()));
-        let machine = Machine {
-            journal: Journal::open(&directory, terminal.id(), Arc::new(SystemClock)).unwrap(),
-            bank: Gateway::new(bank.gateway_url(), &terminal, "ATM-1", PATIENCE).unwrap(),
-            dispenser: Box::new(Scripted { answer, memory, dispensed: Arc::clone(&dispensed) }),
-            ids: Arc::new(SystemIds),
-            screen: Screen::new(true),
-            patience: PATIENCE,
-        };
-        Self { machine, terminal, dispensed, _bank: bank, _home: home }
+        let terminal = Terminal::load(&home.path().join("atm"), &SystemIds).unwrap();
+        let machine = start(&bank, &terminal, &home);
+        let mut scene = Self { machine, terminal, bank, home };
+        scene.machine.sign_on_for_business(Deadline::after(PATIENCE)).await.unwrap();
+        scene
     }
 
-    async fn log_in(&self) -> Session {
+    /// The process dies and another one starts.
+    async fn restart(self) -> Self {
+        let Self { machine, terminal, bank, home } = self;
+        drop(machine);
+        let machine = start(&bank, &terminal, &home);
+        let mut scene = Self { machine, terminal, bank, home };
+        scene.machine.sign_on(Deadline::after(PATIENCE)).await.unwrap();
+        scene
+    }
+
+    /// What goes wrong with the next dispense.
+    fn fault(&mut self, fault: Fault) {
+        self.machine.device.set_fault(fault).unwrap();
+    }
+
+    async fn withdraw(&mut self, session: &Session, major: i64) -> Result<Receipt, Failure> {
+        let order = Order { intent: self.intent(major), id_given: false };
+        self.machine.perform(session, &order, Deadline::after(PATIENCE)).await
+    }
+
+    fn units(&self) -> CashUnits {
+        self.machine.device.cash_units().unwrap()
+    }
+
+    async fn log_in(&mut self) -> Session {
         let pin = Pin::new(Zeroizing::new("1234".to_owned())).unwrap();
-        self.machine.bank.log_in(CARD, &pin, SystemIds.attempt_id(), Deadline::after(PATIENCE)).await.unwrap()
+        let (attempt, boot) = (SystemIds.attempt_id(), self.machine.boot());
+        let deadline = Deadline::after(PATIENCE);
+        let session = self.machine.bank.log_in(CARD, &pin, attempt, boot, deadline).await.unwrap();
+        self.machine.enrol(deadline).await.unwrap();
+        session
     }
 
     fn intent(&self, major: i64) -> Intent {
@@ -111,89 +112,175 @@ impl Scene {
         (balance.balance_minor_units / 100, balance.available_minor_units / 100)
     }
 
-    /// Brings a withdrawal to DISPENSING and stops there, as a crash would.
-    async fn crash_while_dispensing(&mut self, session: &Session) -> Intent {
-        let intent = self.intent(100);
-        self.machine.journal.begin(&intent).unwrap();
-        let answer = self.machine.send(session, &intent, Deadline::after(PATIENCE)).await.unwrap();
-        self.machine.journal.apply(intent.id, &judge::answered(&intent, &answer)).unwrap();
-        let dispensing = Event::DispenseBegun { dispense_id: SystemIds.uuid_v7() };
-        assert_eq!(self.machine.journal.apply(intent.id, &dispensing).unwrap().state, State::Dispensing);
-        intent
+    fn state(&self, id: TransactionId) -> State {
+        self.machine.journal.find(id).unwrap().unwrap().state
     }
 
-    fn state(&self, intent: &Intent) -> State {
-        self.machine.journal.find(intent.id).unwrap().unwrap().state
+    fn only(&self) -> Record {
+        self.machine.journal.all_transactions().unwrap().pop().unwrap()
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_device_presented_is_what_is_captured_also_when_it_is_less() {
-    let mut scene = Scene::new(Dispensed::Presented(bdt(60)), Dispensed::Unknown).await;
-    let session = scene.log_in().await;
-    let order = Order { intent: scene.intent(100), id_given: false };
-    let receipt = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
-    assert_eq!((receipt.status, receipt.amount), (Status::Captured, Some(bdt(60))));
-    assert_eq!(scene.balance(&session).await, (940, 940), "the rest of the hold is free again");
-
-    // The same id again asks the device for nothing.
-    let again = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
-    assert_eq!(again, receipt);
-    assert_eq!(scene.dispensed.lock().unwrap().len(), 1);
+fn start(bank: &Bank, terminal: &Terminal, home: &TempDir) -> Machine {
+    let directory = home.path().join("atm");
+    Machine::new(Parts {
+        journal: Journal::open(&directory, terminal.id(), Arc::new(SystemClock)).unwrap(),
+        bank: Gateway::new(bank.gateway_url(), terminal, "ATM-1", PATIENCE).unwrap(),
+        device: Box::new(Simulated::open_for_tests(&directory)),
+        currency: Currency::BDT,
+        ids: Arc::new(SystemIds),
+        screen: Screen::new(true),
+        patience: PATIENCE,
+    })
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_presents_nothing_leads_to_a_cancel() {
-    let mut scene = Scene::new(Dispensed::NotPresented, Dispensed::Unknown).await;
-    let session = scene.log_in().await;
-    let order = Order { intent: scene.intent(100), id_given: false };
-    let receipt = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
-    assert_eq!((receipt.status, receipt.reason.as_deref()), (Status::Cancelled, Some("not_presented")));
-    assert_eq!(scene.balance(&session).await, (1000, 1000));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_does_not_know_makes_it_suspect_and_the_money_stays_held() {
-    let mut scene = Scene::new(Dispensed::Unknown, Dispensed::Unknown).await;
-    let session = scene.log_in().await;
-    let order = Order { intent: scene.intent(100), id_given: false };
-    let receipt = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
-    assert!(receipt.suspect);
-    assert_eq!((receipt.status, receipt.exit()), (Status::Unknown, Exit::Unknown));
-    assert_eq!(scene.balance(&session).await, (1000, 900));
-    assert_eq!(scene.state(&order.intent), State::Suspect);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_crash_while_dispensing_the_device_is_believed_and_never_asked_to_pay_again() {
-    for (memory, state, available) in [
-        (Dispensed::Presented(bdt(100)), State::Done, (900, 900)),
-        (Dispensed::Presented(bdt(40)), State::Done, (960, 960)),
-        (Dispensed::NotPresented, State::Voided, (1000, 1000)),
-        (Dispensed::Unknown, State::Suspect, (1000, 900)),
+async fn every_misfortune_of_the_device_ends_as_the_books_need_it() {
+    // 680 = 500 + 100 + 50 + 20 + 10: of five notes three go wrong, or two are taken.
+    for (fault, state, status, taken, balance) in [
+        (Fault::None, State::Done, Status::Captured, 680, (320, 320)),
+        (Fault::JamPick, State::Voided, Status::Cancelled, 680, (1000, 1000)),
+        (Fault::JamStack, State::Voided, Status::Cancelled, 680, (1000, 1000)),
+        (Fault::JamPresent, State::Voided, Status::Cancelled, 680, (1000, 1000)),
+        (Fault::Short, State::Done, Status::Captured, 30, (970, 970)),
+        (Fault::NotTaken, State::Done, Status::Cancelled, 680, (1000, 1000)),
+        (Fault::PartlyTaken, State::Done, Status::Captured, 600, (400, 400)),
+        (Fault::NotTakenUncounted, State::Suspect, Status::Unknown, 680, (1000, 320)),
+        (Fault::StatusUnknown, State::Suspect, Status::Unknown, 680, (1000, 320)),
     ] {
-        let mut scene = Scene::new(Dispensed::Presented(bdt(100)), memory).await;
+        let mut scene = Scene::new().await;
         let session = scene.log_in().await;
-        let intent = scene.crash_while_dispensing(&session).await;
-        scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
-        assert_eq!(scene.state(&intent), state, "{memory:?}");
-        assert_eq!(scene.balance(&session).await, available, "{memory:?}");
-        assert!(scene.dispensed.lock().unwrap().is_empty(), "{memory:?}");
+        let loaded = scene.units().cassettes.minor_units();
+        scene.fault(fault);
+        let receipt = scene.withdraw(&session, 680).await.unwrap();
+        assert_eq!((receipt.status, receipt.amount), (status, Some(bdt(taken))), "{fault:?}");
+        assert_eq!(receipt.suspect, state == State::Suspect, "{fault:?}");
+        assert_eq!(scene.state(receipt.id), state, "{fault:?}");
+        assert_eq!(scene.balance(&session).await, balance, "{fault:?}");
+
+        // The movements in the journal are the counters of the device.
+        scene.machine.settle_movements(Deadline::after(PATIENCE)).await.unwrap();
+        let moved = |to| {
+            let all = scene.machine.journal.all_movements().unwrap();
+            let all =
+                all.iter().filter(|movement| movement.to == to && movement.state == MovementState::Posted);
+            all.map(|movement| movement.amount.minor_units()).sum::<i64>()
+        };
+        let units = scene.units();
+        assert_eq!(moved(Account::Reject), units.reject.minor_units(), "{fault:?}");
+        assert_eq!(moved(Account::Retract), units.retract.minor_units(), "{fault:?}");
+        assert_eq!(moved(Account::Cassettes), loaded, "{fault:?}");
+
+        // The same id again pays nothing out.
+        let order = Order { intent: scene.only().intent, id_given: true };
+        let again = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
+        assert_eq!((again, scene.units()), (receipt, units), "{fault:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_loss_of_power_the_device_is_believed_and_never_asked_to_pay_again() {
+    for (fault, state, balance) in [
+        (Fault::PowerAfterAccept, State::Voided, (1000, 1000)),
+        (Fault::PowerAfterPick, State::Voided, (1000, 1000)),
+        (Fault::PowerAfterStack, State::Voided, (1000, 1000)),
+        (Fault::PowerWhilePresenting, State::Suspect, (1000, 320)),
+        (Fault::PowerAfterPresent, State::Done, (320, 320)),
+        (Fault::PowerAfterTake, State::Done, (320, 320)),
+    ] {
+        let mut scene = Scene::new().await;
+        let session = scene.log_in().await;
+        scene.fault(fault);
+        let failure = scene.withdraw(&session, 680).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unknown, "{fault:?}");
+        let mut scene = scene.restart().await;
+        scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+        let record = scene.only();
+        assert_eq!(record.state, state, "{fault:?}");
+        assert_eq!(scene.balance(&session).await, balance, "{fault:?}");
+        let before = scene.units();
+        scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+        assert_eq!(scene.units(), before, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_paid_is_refused_before_anything_is_sent_and_names_what_can() {
+    let mut scene = Scene::new().await;
+    let session = scene.log_in().await;
+    let mut order = Order { intent: scene.intent(10), id_given: false };
+    order.intent.amount = Money::new(1050, Currency::BDT);
+    for kind in [Kind::Withdrawal, Kind::Deposit] {
+        order.intent.kind = kind;
+        let failure = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap_err();
+        assert_eq!((failure.exit, failure.reason), (Exit::WrongUse, "amount_not_payable"));
+        let words = &failure.message;
+        assert!(words.contains("10.00 BDT") && words.contains("11.00 BDT"), "{words}");
+    }
+    assert!(scene.machine.journal.all_transactions().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_waits_in_escrow_until_the_bank_has_spoken() {
+    let mut scene = Scene::new().await;
+    let session = scene.log_in().await;
+    let mut order = Order { intent: scene.intent(300), id_given: false };
+    order.intent.kind = Kind::Deposit;
+    let receipt = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
+    assert_eq!((receipt.status, scene.state(receipt.id)), (Status::Posted, State::Done));
+    assert_eq!(scene.units().deposit.minor_units(), 30_000);
+    assert!(scene.units().escrow.is_empty());
+
+    // Counted in, and then the machine dies before the INTENT: it is the customer's.
+    scene.machine.count_in("1x10000".parse().unwrap()).unwrap();
+    let mut scene = scene.restart().await;
+    scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+    assert!(scene.units().escrow.is_empty());
+
+    // Counted in and begun, and then the machine dies before it is sent: cancelled first, then handed back.
+    let paid_in = scene.machine.count_in("1x10000".parse().unwrap()).unwrap();
+    let intent = Intent { kind: Kind::Deposit, ..scene.intent(100) };
+    scene.machine.journal.begin(&intent, Some(&paid_in)).unwrap();
+    let mut scene = scene.restart().await;
+    assert_eq!(scene.units().escrow.minor_units(), 10_000);
+    scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+    assert_eq!(scene.state(intent.id), State::Voided);
+    assert_eq!((scene.units().escrow.minor_units(), scene.units().deposit.minor_units()), (0, 30_000));
+    assert_eq!(scene.balance(&session).await, (1300, 1300));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_over_refuses_a_single_attempt_and_the_same_id_can_begin_again() {
-    let mut scene = Scene::new(Dispensed::Presented(bdt(100)), Dispensed::Unknown).await;
+    let mut scene = Scene::new().await;
     let session = scene.log_in().await;
     scene.machine.bank.log_out(&session).await;
+    let before = scene.units();
     let order = Order { intent: scene.intent(100), id_given: false };
     let failure = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap_err();
     assert_eq!((failure.exit, failure.reason), (Exit::NotAuthenticated, "not_authenticated"));
-    assert!(scene.dispensed.lock().unwrap().is_empty());
+    assert_eq!(scene.units(), before);
 
     let session = scene.log_in().await;
     let receipt = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
     assert_eq!(receipt.status, Status::Captured);
     assert_eq!(scene.balance(&session).await, (900, 900));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_not_the_journals_own_serves_nobody_and_its_silence_is_unknown() {
+    let mut scene = Scene::new().await;
+    let session = scene.log_in().await;
+    scene.fault(Fault::PowerAfterPresent);
+    scene.withdraw(&session, 100).await.unwrap_err();
+    for name in ["dispenser.sqlite3", "dispenser.sqlite3-wal", "dispenser.sqlite3-shm"] {
+        let _ = std::fs::remove_file(scene.home.path().join("atm").join(name));
+    }
+    // A device with another serial number.
+    drop(Simulated::open(&scene.home.path().join("atm"), Currency::BDT, &SystemIds).unwrap());
+    let mut scene = scene.restart().await;
+    scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+    assert_eq!(scene.only().state, State::Suspect);
+    let failure = scene.withdraw(&session, 100).await.unwrap_err();
+    assert_eq!((failure.exit, failure.reason), (Exit::Unavailable, "other_device"));
 }

@@ -9,13 +9,22 @@ fn every_event() -> Vec<Event> {
     let text = || "reason".to_owned();
     vec![
         Event::Held { authorization: vec![1], balance: None },
-        Event::DispenseBegun { dispense_id: Uuid::from_u128(7) },
+        Event::DispenseBegun {
+            dispense_id: Uuid::from_u128(7),
+            plan: Notes::none(),
+            cassettes: Notes::none(),
+        },
         Event::Presented { amount: Money::new(100, Currency::BDT) },
         Event::NotPresented,
         Event::PresentationUnknown,
-        Event::CaptureBegun,
+        Event::CaptureBegun { retracted: Money::zero(Currency::BDT) },
+        Event::RetractUncounted,
         Event::Captured { balance: None },
         Event::CaptureRefused { reason: text() },
+        Event::Suspended,
+        Event::SuspendRefused { reason: text() },
+        Event::Resolved { amount: Money::zero(Currency::BDT) },
+        Event::Resolved { amount: Money::new(100, Currency::BDT) },
         Event::Posted { balance: None },
         Event::Declined { reason: text(), balance: None },
         Event::GivenUp { reason: text() },
@@ -23,6 +32,9 @@ fn every_event() -> Vec<Event> {
         Event::NotSent,
         Event::Refused { reason: text() },
         Event::Contradicted { reason: text() },
+        Event::Stacked,
+        Event::Returned,
+        Event::Lost { reason: text() },
     ]
 }
 
@@ -67,13 +79,18 @@ fn once_given_up_a_transaction_is_never_held_nor_dispensed_again() {
 #[test]
 fn money_that_was_presented_is_captured_or_suspect_and_never_cancelled() {
     for &kind in Kind::ALL {
-        for state in [State::Presented, State::CapturePending] {
+        for state in [State::Presented, State::CapturePending, State::SuspendPending] {
             let ends = reachable(kind, state);
             assert!(ends.contains(&State::Done) && ends.contains(&State::Suspect), "{kind}: {ends:?}");
-            assert!(
-                !ends.contains(&State::VoidPending) && !ends.contains(&State::Voided),
-                "{kind}: {ends:?}"
-            );
+            assert!(!ends.contains(&State::VoidPending), "{kind}: {ends:?}");
+            // Only a person's decision that the customer got nothing ends without a capture.
+            for before in ends.iter().chain([&state]) {
+                for event in every_event() {
+                    if next(kind, *before, &event) == Some(State::Voided) {
+                        assert!(matches!(event, Event::Resolved { .. }), "{kind} {before} {event:?}");
+                    }
+                }
+            }
         }
     }
 }
@@ -114,16 +131,53 @@ fn from_dispensing_only_the_device_itself_leads_to_a_cancel() {
 #[test]
 fn what_is_over_stays_over_and_says_how_it_ended() {
     for &kind in Kind::ALL {
-        for state in [State::Done, State::Voided, State::Suspect] {
-            assert_eq!(successors(kind, state), [], "{kind} {state}");
-        }
+        assert_eq!(successors(kind, State::Voided), [], "{kind}");
+        // A posting that the bank forgot needs a person; nothing else ever follows DONE.
+        let forgotten = if kind == Kind::Withdrawal { vec![] } else { vec![State::Suspect] };
+        assert_eq!(successors(kind, State::Done), forgotten, "{kind}");
         for &state in State::ALL {
             for event in every_event() {
-                if let Some(end @ (State::Done | State::Voided)) = next(kind, state, &event) {
+                let Some(end) = next(kind, state, &event) else { continue };
+                let decided = match end {
+                    State::Done => state != State::StackPending,
+                    State::Voided => state != State::ReturnPending,
+                    State::StackPending | State::ReturnPending => true,
+                    _ => false,
+                };
+                assert_eq!(event.ending().is_some(), decided, "{kind} {state} {event:?}");
+                if decided {
                     let moved = matches!(event.ending(), Some(Ending::Captured | Ending::Posted));
-                    assert_eq!(moved, end == State::Done, "{kind} {state} {event:?}");
-                    assert!(event.ending().is_some(), "{kind} {state} {event:?}");
+                    assert_eq!(
+                        moved,
+                        matches!(end, State::Done | State::StackPending),
+                        "{kind} {state} {event:?}"
+                    );
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_paid_in_is_handed_back_only_after_the_banks_own_word() {
+    let mut states = reachable(Kind::Deposit, State::Intent);
+    states.push(State::Intent);
+    for state in states {
+        for event in every_event() {
+            match next(Kind::Deposit, state, &event) {
+                Some(State::ReturnPending) => assert!(
+                    matches!(
+                        event,
+                        Event::Declined { .. }
+                            | Event::Cancelled { .. }
+                            | Event::Refused { .. }
+                            | Event::NotSent
+                    ),
+                    "{event:?}"
+                ),
+                Some(State::Voided) => assert_eq!(state, State::ReturnPending),
+                Some(State::Done) => assert_eq!(state, State::StackPending),
+                _ => {}
             }
         }
     }
@@ -142,8 +196,18 @@ fn whatever_a_crash_leaves_has_a_plan_whose_event_exists() {
                     "{kind} {state} can be given up"
                 ),
                 Plan::AskDispenser => assert_eq!(ends.len(), 3, "{kind} {state}: one end for each answer"),
+                Plan::Collect => assert_eq!(ends, [State::CapturePending, State::SuspendPending], "{kind}"),
                 Plan::Capture => assert!(reachable(kind, state).contains(&State::Done), "{kind} {state}"),
-                Plan::Nothing | Plan::Operator => assert!(ends.is_empty(), "{kind} {state}"),
+                Plan::Suspend => assert!(ends.contains(&State::Suspect), "{kind} {state}"),
+                Plan::Stack => assert_eq!(ends, [State::Done], "{kind} {state}"),
+                Plan::Return => assert_eq!(ends, [State::Voided], "{kind} {state}"),
+                Plan::Operator => {
+                    assert!(
+                        ends.iter().all(|end| matches!(end, State::Done | State::Voided)),
+                        "{kind} {state}"
+                    );
+                }
+                Plan::Nothing => assert!(ends.iter().all(|end| *end == State::Suspect), "{kind} {state}"),
             }
         }
     }
@@ -169,11 +233,11 @@ proptest! {
     #[test]
     fn in_any_history_cash_leaves_at_most_once_and_is_never_voided(
         kind in prop::sample::select(Kind::ALL),
-        choices in prop::collection::vec(0_usize..15, 0..200),
+        choices in prop::collection::vec(0_usize..23, 0..200),
     ) {
         let events = every_event();
         let mut state = State::Intent;
-        let (mut dispenses, mut presented) = (0, false);
+        let (mut dispenses, mut presented, mut by_person, mut suspended) = (0, false, false, false);
         for choice in choices {
             let event = &events[choice];
             let Some(after) = next(kind, state, event) else { continue };
@@ -181,11 +245,16 @@ proptest! {
             presented |= matches!(event, Event::Presented { .. });
             state = after;
             prop_assert!(dispenses <= 1);
-            if presented {
-                prop_assert!(!matches!(state, State::VoidPending | State::Voided), "{state}");
-            } else if kind == Kind::Withdrawal {
-                prop_assert!(state != State::Done, "no capture without cash");
+            let decided = matches!(event, Event::Resolved { .. });
+            let unknown = matches!(event, Event::PresentationUnknown) || state == State::SuspendPending;
+            if presented && !decided {
+                prop_assert!(state != State::VoidPending, "{state}");
+                prop_assert!(state != State::Voided || by_person, "{state}");
+            } else if kind == Kind::Withdrawal && !decided && !unknown {
+                prop_assert!(state != State::Done || by_person || suspended, "no capture without cash");
             }
+            by_person |= decided;
+            suspended |= unknown;
         }
     }
 }

@@ -55,24 +55,32 @@ impl Receipt {
     /// What the journal knows about a transaction.
     pub(crate) fn of(record: &Record) -> Self {
         let status = match (record.state, record.ending) {
-            (State::Done, Some(Ending::Posted)) => Status::Posted,
-            (State::Done, _) => Status::Captured,
-            (State::Voided, Some(Ending::Declined)) => Status::Declined,
-            (State::Voided, _) => Status::Cancelled,
+            (State::Done | State::StackPending, Some(Ending::Posted)) => Status::Posted,
+            // Everything was taken back: the capture of nothing released the hold.
+            (State::Done, _) if record.taken().minor_units() == 0 => Status::Cancelled,
+            (State::Done | State::StackPending, _) => Status::Captured,
+            (State::Voided | State::ReturnPending, Some(Ending::Declined)) => Status::Declined,
+            (State::Voided | State::ReturnPending, _) => Status::Cancelled,
             (State::Presented | State::CapturePending, _) => Status::CapturePending,
             (
-                State::Intent | State::Authorized | State::Dispensing | State::VoidPending | State::Suspect,
+                State::Intent
+                | State::Authorized
+                | State::Dispensing
+                | State::VoidPending
+                | State::SuspendPending
+                | State::Suspect,
                 _,
             ) => Status::Unknown,
         };
+        let not_taken = status == Status::Cancelled && record.state == State::Done;
         Self {
             id: record.id(),
             kind: Some(record.intent.kind),
             status,
-            reason: record.reason.clone(),
-            amount: Some(record.presented.unwrap_or(record.intent.amount)),
+            reason: if not_taken { Some("not_taken".to_owned()) } else { record.reason.clone() },
+            amount: Some(if not_taken { record.intent.amount } else { record.taken() }),
             balance: record.balance,
-            suspect: record.state == State::Suspect,
+            suspect: matches!(record.state, State::SuspendPending | State::Suspect),
         }
     }
 
@@ -111,9 +119,9 @@ impl Receipt {
                 "The bank has not acknowledged it yet; the next command, or `atm-cli recover`, goes on telling it.",
             ),
             Status::Unknown if self.suspect => screen.alarm(&format!(
-                "transaction {} needs a person: machine and bank disagree ({}). Nothing is retried.",
+                "transaction {} needs a person: {}. Its money is set aside at the bank, and the bank decides.",
                 self.id,
-                self.reason.as_deref().unwrap_or("no reason known"),
+                self.reason.as_deref().map_or_else(|| "no reason known".to_owned(), explain),
             )),
             Status::Unknown => screen.note(&format!(
                 "What to do next: `atm-cli recover` settles it for good; `atm-cli transaction show {} --card N` \
@@ -178,6 +186,10 @@ fn explain(reason: &str) -> String {
         "debit_account_not_found" => "the account does not exist".to_owned(),
         "credit_account_not_found" => "the receiving account does not exist".to_owned(),
         "balance_overflow" => "the balance would no longer fit".to_owned(),
+        "not_presented" => "the machine could not present the notes".to_owned(),
+        "not_taken" => "the notes were not taken and went back into the machine".to_owned(),
+        "presentation_unknown" => "the machine does not know whether the notes came out".to_owned(),
+        "retract_uncounted" => "notes were taken back and could not be counted".to_owned(),
         "no_answer" => "the bank did not answer in time".to_owned(),
         other => other.replace('_', " "),
     }

@@ -16,9 +16,9 @@ use super::StepKeys;
 use super::wire::Wire;
 use crate::bank::{Bank, BankConfig, BankError};
 use crate::client::{AdminClient, Case, Gateway, Session, TextClient, read_failure};
-use crate::dispenser::CountsAsPresented;
+use crate::device::Simulated;
 use crate::exit::{Exit, Failure};
-use crate::flow::{self, Machine, Order};
+use crate::flow::{self, Machine, Order, Parts};
 use crate::import;
 use crate::journal::{CardTag, Intent, Journal, Kind};
 use crate::output::{Receipt, Status};
@@ -239,14 +239,18 @@ impl<'a> Story<'a> {
             .map_err(|error| Failure::unavailable(error.to_string()))?;
         let journal = Journal::open(&directory, terminal.id(), Arc::clone(&self.context.clock))
             .map_err(|error| flow::journal_before(&error))?;
-        let machine = Machine {
+        let device = Simulated::open(&directory, Currency::BDT, &*self.context.ids)
+            .map_err(|error| Failure::unavailable(error.to_string()))?;
+        let machine = Machine::new(Parts {
             journal,
             bank: Gateway::new(&wire.url(), &terminal, &terminal.default_atm_id(), PATIENCE)?,
-            dispenser: Box::new(CountsAsPresented),
+            device: Box::new(device),
+            currency: Currency::BDT,
             ids: Arc::clone(&self.context.ids),
             screen: self.context.screen,
             patience: PATIENCE,
-        };
+        })
+        .map_err(|error| flow::journal_before(&error))?;
         Ok(Stage { machine, terminal, wire })
     }
 
@@ -296,7 +300,8 @@ shown!(&str, String, bool, usize, u8, u32, i32);
 
 async fn log_in(context: &Context, stage: &Stage, pin: &str) -> Result<Session, Failure> {
     let pin = Pin::new(Zeroizing::new(pin.to_owned()))?;
-    stage.machine.bank.log_in(CARD, &pin, context.ids.attempt_id(), Deadline::after(PATIENCE)).await
+    let (attempt, boot) = (context.ids.attempt_id(), stage.machine.boot());
+    stage.machine.bank.log_in(CARD, &pin, attempt, boot, Deadline::after(PATIENCE)).await
 }
 
 async fn balance(stage: &Stage, session: &Session) -> Result<String, Failure> {

@@ -1,0 +1,108 @@
+//! Signing on: the bank is told which start of the machine this is, before anything else is.
+//!
+//! Of two machines with the same disk, or with a disk and its older copy, only the one that signed on last goes on;
+//! the other is refused for good, and must not even cancel: it may not know that notes are being presented. The
+//! answer also tells how far the ledger's order of commits has come. If that is less than this machine has seen,
+//! the ledger was restored from an older backup, and nothing is paid out until it was told again what it forgot.
+
+use atm_proto::gateway::SignOnResponse;
+use atm_rpc::deadline::Deadline;
+use tonic::Code;
+
+use super::{Machine, journal_before};
+use crate::client::{STALE_BOOT, read_failure, terminal_mismatch};
+use crate::exit::{Exit, Failure};
+use crate::journal::Outage;
+
+impl Machine {
+    /// Signs on for a command that brings new business: also fails while the machine is out of service.
+    pub(crate) async fn sign_on_for_business(&mut self, deadline: Deadline) -> Result<(), Failure> {
+        self.sign_on(deadline).await?;
+        let status = self.journal.status().map_err(|error| journal_before(&error))?;
+        match status.outage {
+            Some(Outage::BankWentBack) => Err(bank_went_back()),
+            Some(Outage::FencedOff) => Err(fenced_off()),
+            None => self.check_name(status.enrolled_as.as_deref()),
+        }
+    }
+
+    /// Signs on. Only then may anything be sent. Afterwards the machine may still be out of service.
+    pub(crate) async fn sign_on(&mut self, deadline: Deadline) -> Result<(), Failure> {
+        let status = self.journal.status().map_err(|error| journal_before(&error))?;
+        if status.outage == Some(Outage::FencedOff) {
+            return Err(fenced_off());
+        }
+        let boot = self.journal.boot(self.ids.uuid_v7()).map_err(|error| journal_before(&error))?;
+        match self.bank.sign_on(boot, deadline).await {
+            Ok(answer) => {
+                self.check_currency(&answer)?;
+                self.journal.booted().map_err(|error| journal_before(&error))?;
+                self.boot = Some(boot);
+                if answer.commit_sequence < self.journal.seen() {
+                    self.journal
+                        .go_out_of_service(Outage::BankWentBack)
+                        .map_err(|error| journal_before(&error))?;
+                } else {
+                    self.journal.saw(answer.commit_sequence);
+                }
+                Ok(())
+            }
+            Err(error) => match error.status.code() {
+                Code::FailedPrecondition
+                    if atm_rpc::status::reason(&error.status).as_deref() == Some(STALE_BOOT) =>
+                {
+                    self.journal
+                        .go_out_of_service(Outage::FencedOff)
+                        .map_err(|error| journal_before(&error))?;
+                    Err(fenced_off())
+                }
+                Code::PermissionDenied => Err(terminal_mismatch()),
+                _ => Err(read_failure(&error)),
+            },
+        }
+    }
+
+    /// Cash in another currency than the bank's must not be counted as the bank's.
+    fn check_currency(&self, answer: &SignOnResponse) -> Result<(), Failure> {
+        if answer.currency_code == self.currency.code() {
+            return Ok(());
+        }
+        let message = format!(
+            "the bank works in {}, and the notes in this machine are {}",
+            answer.currency_code, self.currency
+        );
+        Err(Failure::new(Exit::WrongUse, "other_currency", message))
+    }
+
+    /// A machine's cash is booked under the name under which it was enrolled.
+    fn check_name(&self, enrolled_as: Option<&str>) -> Result<(), Failure> {
+        match enrolled_as {
+            Some(name) if name != self.bank.atm_id() => {
+                let message = format!("this machine was enrolled as {name}; it keeps its --atm-id");
+                Err(Failure::new(Exit::WrongUse, "enrolled_as_another", message))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// For good: nothing that this disk says may be believed any more.
+pub(super) fn fenced_off() -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        "fenced_off",
+        "this machine is fenced off: another machine with the same disk, or with a newer copy of it, took its place. \
+         Nothing was sent. Do not use this state directory any more: go on with the newer one, or count this \
+         machine's cash and start with a new state directory",
+    )
+}
+
+/// Until `recover`.
+pub(super) fn bank_went_back() -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        "bank_went_back",
+        "the bank was restored from an older backup and has forgotten what this machine has seen: out of service. \
+         Nothing was paid out. Run `atm-cli recover`, which tells the bank again what it forgot",
+    )
+}
