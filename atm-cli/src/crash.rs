@@ -24,8 +24,10 @@ pub(crate) fn choose(name: &str) -> bool {
     ALL.contains(&name) && CHOSEN.get_or_init(|| name.to_owned()) == name
 }
 
-/// Dies here if this is the chosen point.
+/// Dies here if this is the chosen point. Who wants to know which points a command passes sets
+/// `RUST_LOG=crash_point=trace`.
 pub(crate) fn reached(name: &'static str) {
+    tracing::trace!(target: "crash_point", point = name);
     if CHOSEN.get().is_some_and(|chosen| chosen == name) {
         die();
     }

@@ -30,14 +30,14 @@ fn a_withdrawal_is_captured_and_a_deposit_and_a_transfer_are_posted() {
     let (joty, ahona) = (house.customer("10000"), house.customer("5000"));
     let atm = Atm::new(&house.gateway);
 
-    let json = atm.json(&["withdraw", "1000.50", "--card", &joty.card]);
+    let json = atm.json(&["withdraw", "1001", "--card", &joty.card]);
     keys(&json);
     assert_eq!(text(&json, "status"), "captured");
-    assert_eq!((text(&json, "amount"), text(&json, "currency")), ("1000.50".into(), "BDT".into()));
-    assert_eq!((text(&json, "balance"), text(&json, "available")), ("8999.50".into(), "8999.50".into()));
+    assert_eq!((text(&json, "amount"), text(&json, "currency")), ("1001.00".into(), "BDT".into()));
+    assert_eq!((text(&json, "balance"), text(&json, "available")), ("8999.00".into(), "8999.00".into()));
     assert!(json["reason"].is_null());
 
-    let json = atm.json(&["deposit", "0.50", "--card", &joty.card]);
+    let json = atm.json(&["deposit", "1", "--card", &joty.card]);
     keys(&json);
     assert_eq!((text(&json, "status"), text(&json, "balance")), ("posted".into(), "9000.00".into()));
 
@@ -52,8 +52,8 @@ fn a_withdrawal_is_captured_and_a_deposit_and_a_transfer_are_posted() {
         kinds,
         [
             ("transfer_out".to_owned(), "-500.00".to_owned()),
-            ("deposit".into(), "0.50".into()),
-            ("withdrawal".into(), "-1000.50".into())
+            ("deposit".into(), "1.00".into()),
+            ("withdrawal".into(), "-1001.00".into())
         ]
     );
     assert!(atm.journaled().iter().all(|transaction| transaction.state == "DONE"));
@@ -64,7 +64,7 @@ fn too_little_money_and_an_unknown_account_are_declined_with_exit_code_1_and_a_r
     let house = house();
     let poor = house.customer("100");
     let atm = Atm::new(&house.gateway);
-    let (code, json) = atm.run_json(&["withdraw", "100.01", "--card", &poor.card]);
+    let (code, json) = atm.run_json(&["withdraw", "101", "--card", &poor.card]);
     assert_eq!(
         (code, text(keys(&json), "status"), text(&json, "reason")),
         (1, "declined".into(), "insufficient_funds".into())
@@ -73,7 +73,7 @@ fn too_little_money_and_an_unknown_account_are_declined_with_exit_code_1_and_a_r
     assert_eq!((code, text(keys(&json), "status")), (1, "declined".into()));
     assert_eq!(text(&json, "reason"), "credit_account_not_found");
     assert_eq!(house.balance(&poor), ("100.00".into(), "100.00".into()));
-    let plain = atm.run(&["withdraw", "100.01", "--card", &poor.card]);
+    let plain = atm.run(&["withdraw", "101", "--card", &poor.card]);
     assert_eq!(plain.code, 1);
     assert!(plain.stderr.contains("not enough money"), "{plain:?}");
 }
@@ -221,7 +221,7 @@ fn an_open_transaction_stays_unknown_when_the_bank_cannot_be_reached() {
     let house = house();
     let customer = house.customer("1000");
     let proxy = Proxy::new(house, 8);
-    proxy.set(Mode::SwallowRequestsAfter(1));
+    proxy.set(Mode::SwallowRequestsAfter(2));
     let mut atm = Atm::new(&proxy.url());
     let (code, json) = atm.run_json(&["deposit", "5", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!(code, 3);
@@ -240,8 +240,10 @@ fn an_id_that_only_the_bank_knows_is_answered_and_never_dispensed() {
     let id = new_id();
     let arguments = ["withdraw", "100", "--card", &customer.card, "--transaction-id", &id];
     atm.json(&arguments);
-    forget_journal(&atm);
-    let replayed = atm.json(&arguments);
+    // Forty days later the journal has forgotten it; the bank never does.
+    let later = [&arguments[..], &["--days-ahead", "40"]].concat();
+    assert_eq!(text(&atm.json(&later), "status"), "captured", "at the start after that it is gone");
+    let replayed = atm.json(&later);
     assert_eq!((text(&replayed, "status"), text(&replayed, "balance")), ("captured".into(), "900.00".into()));
     assert!(atm.journaled().is_empty(), "nothing was begun, so nothing was dispensed");
     let (code, json) = atm.run_json(&["withdraw", "101", "--card", &customer.card, "--transaction-id", &id]);
@@ -255,12 +257,12 @@ fn an_id_that_only_the_bank_knows_is_answered_and_never_dispensed() {
 }
 
 #[test]
-fn a_hold_that_this_journal_did_not_write_is_not_dispensed_on_and_can_be_cancelled() {
+fn a_machine_that_lost_its_journal_but_kept_its_key_is_fenced_off_and_touches_nothing() {
     let house = house();
     let customer = house.customer("1000");
     let proxy = Proxy::new(house, 1);
-    // Log-in and look-up are answered, the hold is not.
-    proxy.set(Mode::SwallowAnswersAfter(1));
+    // Sign-on and log-in are answered, the hold is not.
+    proxy.set(Mode::SwallowAnswersAfter(2));
     let mut atm = Atm::new(&proxy.url());
     let id = new_id();
     let arguments = ["withdraw", "50", "--card", &customer.card, "--transaction-id", &id];
@@ -268,22 +270,39 @@ fn a_hold_that_this_journal_did_not_write_is_not_dispensed_on_and_can_be_cancell
     wait_until("the money is held", || house.balance(&customer).1 == "950.00");
     first.kill().unwrap();
     first.wait().unwrap();
-    forget_journal(&atm);
-
-    atm.behind(&house.gateway);
-    let (code, json) = atm.run_json(&arguments);
-    assert_eq!((code, text(keys(&json), "reason")), (3, "held_elsewhere".into()));
-    assert!(atm.journaled().is_empty());
-    assert_eq!(house.balance(&customer), ("1000.00".into(), "950.00".into()), "still held, not captured");
-    let (code, json) = atm.run_json(&["transaction", "cancel", &id, "--card", &customer.card]);
-    assert_eq!((code, text(keys(&json), "status")), (0, "cancelled".into()));
-    assert_eq!(house.balance(&customer), ("1000.00".into(), "1000.00".into()));
-}
-
-/// The machine loses its journal but keeps its key.
-fn forget_journal(atm: &Atm) {
     for name in ["journal.sqlite3", "journal.sqlite3-wal", "journal.sqlite3-shm"] {
         let _ = std::fs::remove_file(atm.state.join(name));
+    }
+
+    atm.behind(&house.gateway);
+    for _ in 0..2 {
+        let (code, json) = atm.run_json(&arguments);
+        assert_eq!((code, text(keys(&json), "reason")), (5, "fenced_off".into()));
+        let cancel = atm.run_json(&["transaction", "cancel", &id, "--card", &customer.card]);
+        assert_eq!((cancel.0, text(&cancel.1, "reason")), (5, "fenced_off".into()));
+        assert_eq!(atm.run(&["recover"]).code, 5);
+    }
+    assert!(atm.journaled().is_empty());
+    assert_eq!(house.balance(&customer), ("1000.00".into(), "950.00".into()), "still held, not captured");
+}
+
+#[test]
+fn what_the_machine_cannot_pay_is_wrong_use_names_the_nearest_amounts_and_needs_no_bank() {
+    let house = house();
+    let customer = house.customer("1000");
+    let mut atm = Atm::new("http://127.0.0.1:1");
+    for _ in 0..2 {
+        for command in ["withdraw", "deposit"] {
+            let (code, json) = atm.run_json(&[command, "10.50", "--card", &customer.card]);
+            assert_eq!((code, text(keys(&json), "reason")), (2, "amount_not_payable".into()), "{command}");
+            let said = atm.run(&[command, "10.50", "--card", &customer.card]);
+            assert!(said.stderr.contains("10.00 BDT and 11.00 BDT"), "{said:?}");
+        }
+        let said = atm.run(&["withdraw", "500000", "--card", &customer.card]);
+        assert!(said.code == 2 && said.stderr.contains("100000.00 BDT"), "{said:?}");
+        atm.behind(&house.gateway);
+        assert_eq!(atm.json(&["withdraw", "10", "--card", &customer.card])["status"], "captured");
+        atm.behind("http://127.0.0.1:1");
     }
 }
 
@@ -293,7 +312,7 @@ fn no_answer_by_the_deadline_is_exit_code_3_and_recover_cancels_for_good() {
     let customer = house.customer("1000");
     let proxy = Proxy::new(house, 1);
     let mut atm = Atm::new(&proxy.url());
-    proxy.set(Mode::SwallowRequestsAfter(1));
+    proxy.set(Mode::SwallowRequestsAfter(2));
     let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!((code, text(keys(&json), "status")), (3, "unknown".into()));
     let id = text(&json, "transaction_id");
@@ -326,7 +345,7 @@ fn a_hold_whose_answer_is_lost_for_good_is_released_by_recover() {
     let customer = house.customer("1000");
     let proxy = Proxy::new(house, 2);
     let mut atm = Atm::new(&proxy.url());
-    proxy.set(Mode::SwallowAnswersAfter(1));
+    proxy.set(Mode::SwallowAnswersAfter(2));
     let said = atm.run(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!(said.code, 3, "{said:?}");
     let id = atm.journaled()[0].id.clone();
@@ -346,8 +365,8 @@ fn cash_that_is_out_is_exit_code_0_with_capture_pending_and_captured_later() {
     let customer = house.customer("1000");
     let proxy = Proxy::new(house, 3);
     let mut atm = Atm::new(&proxy.url());
-    // Log-in and hold pass; the capture does not leave.
-    proxy.set(Mode::SwallowRequestsAfter(2));
+    // Sign-on, log-in and hold pass; the capture does not leave.
+    proxy.set(Mode::SwallowRequestsAfter(3));
     let (code, json) = atm.run_json(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!((code, text(keys(&json), "status")), (0, "capture_pending".into()));
     assert_eq!((text(&json, "balance"), text(&json, "available")), ("1000.00".into(), "900.00".into()));
@@ -378,7 +397,7 @@ fn a_deposit_whose_answer_is_lost_counts_once_and_recover_says_so() {
     for command in [&["deposit", "100"][..], &["transfer", "100", "--to", &other.account]] {
         let proxy = Proxy::new(house, 4);
         let mut atm = Atm::new(&proxy.url());
-        proxy.set(Mode::SwallowAnswersAfter(1));
+        proxy.set(Mode::SwallowAnswersAfter(2));
         let arguments = [command, &["--card", &customer.card, "--deadline", "3s"]].concat();
         let (code, json) = atm.run_json(&arguments);
         assert_eq!((code, text(keys(&json), "status")), (3, "unknown".into()));
@@ -432,7 +451,7 @@ fn a_second_process_on_one_journal_leaves_at_once_and_says_who_holds_it() {
     let house = house();
     let customer = house.customer("1000");
     let proxy = Proxy::new(house, 5);
-    proxy.set(Mode::SwallowRequestsAfter(1));
+    proxy.set(Mode::SwallowRequestsAfter(2));
     let atm = Atm::new(&proxy.url());
     let mut first =
         atm.command(&["withdraw", "100", "--card", &customer.card, "--deadline", "1m"]).spawn().unwrap();

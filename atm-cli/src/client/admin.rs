@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use atm_proto::gateway::admin_service_client::AdminServiceClient;
 use atm_proto::gateway::{
-    BlockCardRequest, GetTrialBalanceRequest, GetTrialBalanceResponse, ImportAccountsRequest,
-    ImportAccountsResponse, IssueCardRequest, NewAccount, OpenAccountRequest, UnblockCardRequest,
-    VerifyLedgerRequest, VerifyLedgerResponse,
+    BlockCardRequest, GetCashPositionRequest, GetCashPositionResponse, GetTrialBalanceRequest,
+    GetTrialBalanceResponse, ImportAccountsRequest, ImportAccountsResponse, IssueCardRequest, NewAccount,
+    OpenAccountRequest, UnblockCardRequest, VerifyLedgerRequest, VerifyLedgerResponse,
 };
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::deadline::Deadline;
@@ -90,6 +90,21 @@ impl AdminClient {
         self.call(self.patience, GetTrialBalanceRequest {}, |mut client, request| async move {
             client.get_trial_balance(request).await
         })
+        .await
+    }
+
+    /// What the books say about a machine's cash.
+    pub(crate) async fn cash_position(
+        &self,
+        atm_id: &str,
+        patience: Duration,
+    ) -> Result<GetCashPositionResponse, RetryError> {
+        let request = GetCashPositionRequest { atm_id: atm_id.to_owned() };
+        self.call(
+            patience,
+            request,
+            |mut client, request| async move { client.get_cash_position(request).await },
+        )
         .await
     }
 

@@ -83,8 +83,12 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
         Err(failure) => return machine.not_let_in(&order.intent, failure),
     };
     drop(pin);
-    machine.enrol(deadline).await.map_err(|error| flow::journal_before(&error))?;
+    machine.enrol().map_err(|error| flow::journal_before(&error))?;
     let receipt = machine.perform(&session, &order, deadline).await;
     machine.bank.log_out(&session).await;
+    // The customer has the receipt's facts; a bank that answered hears of the cash that moved inside the machine.
+    if receipt.as_ref().is_ok_and(Receipt::is_settled) {
+        machine.tell_of_movements(deadline).await;
+    }
     receipt
 }

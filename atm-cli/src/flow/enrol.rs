@@ -1,9 +1,8 @@
 //! A new machine's first load: once, after its first right PIN, whatever dies.
 //!
 //! The load is journaled first, together with the fact that the machine is enrolled; then the notes go into the
-//! cassettes under the load's own id, which the device obeys once; then the bank is told until it has said yes.
-
-use atm_rpc::deadline::Deadline;
+//! cassettes under the load's own id, which the device obeys once. The bank is told with the other cash movements, when
+//! the customer does not wait any more, until it has said yes.
 
 use super::Machine;
 use crate::device::first_load;
@@ -11,7 +10,7 @@ use crate::journal::{Account, JournalError, Movement};
 
 impl Machine {
     /// Enrols the machine if it is new.
-    pub(crate) async fn enrol(&mut self, deadline: Deadline) -> Result<(), JournalError> {
+    pub(crate) fn enrol(&mut self) -> Result<(), JournalError> {
         if self.journal.status()?.enrolled_as.is_some() {
             return Ok(());
         }
@@ -26,7 +25,7 @@ impl Machine {
         self.journal.enrol(self.bank.atm_id(), &load)?;
         self.finish_loads()?;
         self.screen.note(&format!("A new machine: {} went into its cassettes.", load.amount));
-        self.settle_movements(deadline).await
+        Ok(())
     }
 
     /// Loads that are in the journal and may not be in the cassettes yet. Needs no bank.

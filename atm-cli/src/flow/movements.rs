@@ -38,6 +38,14 @@ impl Machine {
         Ok(())
     }
 
+    /// The same after a customer's transaction, whose outcome does not depend on it: what goes wrong here is for the
+    /// next start.
+    pub(crate) async fn tell_of_movements(&mut self, deadline: Deadline) {
+        if let Err(error) = self.settle_movements(self.at_least_grace(deadline)).await {
+            tracing::warn!(%error, "the bank was not told of all cash movements");
+        }
+    }
+
     /// Sends one movement.
     pub(super) async fn tell(&mut self, movement: &Movement, deadline: Deadline) -> Told {
         match self.bank.record_movement(movement, deadline).await {

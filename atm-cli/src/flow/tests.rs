@@ -90,7 +90,7 @@ impl Scene {
         let (attempt, boot) = (SystemIds.attempt_id(), self.machine.boot());
         let deadline = Deadline::after(PATIENCE);
         let session = self.machine.bank.log_in(CARD, &pin, attempt, boot, deadline).await.unwrap();
-        self.machine.enrol(deadline).await.unwrap();
+        self.machine.enrol().unwrap();
         session
     }
 
@@ -198,6 +198,7 @@ async fn after_a_loss_of_power_the_device_is_believed_and_never_asked_to_pay_aga
         scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
         let record = scene.only();
         assert_eq!(record.state, state, "{fault:?}");
+        let session = scene.log_in().await;
         assert_eq!(scene.balance(&session).await, balance, "{fault:?}");
         let before = scene.units();
         scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
@@ -247,6 +248,7 @@ async fn a_deposit_waits_in_escrow_until_the_bank_has_spoken() {
     scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
     assert_eq!(scene.state(intent.id), State::Voided);
     assert_eq!((scene.units().escrow.minor_units(), scene.units().deposit.minor_units()), (0, 30_000));
+    let session = scene.log_in().await;
     assert_eq!(scene.balance(&session).await, (1300, 1300));
 }
 

@@ -84,6 +84,14 @@ impl Receipt {
         }
     }
 
+    /// Whether the bank has answered and nothing is open any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self.status {
+            Status::Captured | Status::Posted | Status::Declined | Status::Cancelled => true,
+            Status::CapturePending | Status::Unknown => false,
+        }
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         match self.status {
             Status::Captured | Status::CapturePending | Status::Posted => Exit::Done,

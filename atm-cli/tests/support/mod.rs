@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use atm_cli::bank::{Bank, BankConfig};
+use atm_proto::gateway::SuspendWithdrawalRequest;
+use atm_proto::gateway::atm_service_client::AtmServiceClient;
 use atm_types::{SystemClock, SystemIds};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -73,6 +76,20 @@ impl House {
         let mut command = cli(&self.gateway);
         command.arg("admin").args(arguments).arg("--operator-token-file").arg(&self.operator_token_file);
         said(command.env("ATM_PIN", PIN))
+    }
+
+    /// Freezes a withdrawal with a machine's own key, past the machine.
+    pub(crate) fn suspend(&self, atm: &Atm, id: &str) {
+        let key = std::fs::read_to_string(atm.state.join("terminal.key")).unwrap().trim().to_owned();
+        let request = SuspendWithdrawalRequest { transaction_id: id.to_owned(), authorization: Vec::new() };
+        let mut request = tonic::Request::new(request);
+        request.metadata_mut().insert("atm-terminal-key", key.parse().unwrap());
+        let atm_id = format!("atm-{}", &hex::encode(Sha256::digest(hex::decode(&key).unwrap()))[..8]);
+        request.metadata_mut().insert("atm-id", atm_id.parse().unwrap());
+        self.runtime.block_on(async {
+            let mut client = AtmServiceClient::connect(self.gateway.clone()).await.unwrap();
+            client.suspend_withdrawal(request).await.unwrap();
+        });
     }
 
     /// What the bank says about a customer, asked at a machine of the test's own.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atm_proto::gateway::ImportAccountsRequest;
+use atm_proto::gateway::{CashBin, ImportAccountsRequest};
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::deadline::Deadline;
 use atm_types::{Currency, Money, TransactionId};
@@ -16,7 +16,7 @@ use super::StepKeys;
 use super::wire::Wire;
 use crate::bank::{Bank, BankConfig, BankError};
 use crate::client::{AdminClient, Case, Gateway, Session, TextClient, read_failure};
-use crate::device::Simulated;
+use crate::device::{Fault, Simulated};
 use crate::exit::{Exit, Failure};
 use crate::flow::{self, Machine, Order, Parts};
 use crate::import;
@@ -72,7 +72,7 @@ impl<'a> Story<'a> {
         self.day_at_the_machine(&mut stage).await?;
         self.lost_answers(&mut stage).await?;
         self.text(&bank).await?;
-        self.books(&admin, &stage).await?;
+        self.books(&admin, &mut stage).await?;
         drop(stage);
         bank.stop().await.map_err(|error| bank_failure(&error))?;
         Ok(())
@@ -99,7 +99,10 @@ impl<'a> Story<'a> {
     }
 
     async fn day_at_the_machine(&mut self, stage: &mut Stage) -> Result<(), Failure> {
+        stage.machine.sign_on_for_business(Deadline::after(PATIENCE)).await?;
         let session = log_in(self.context, stage, PIN).await?;
+        stage.machine.enrol().map_err(|error| flow::journal_before(&error))?;
+        self.tell("A new machine signs on; after its first right PIN it is enrolled, and cash goes into its cassettes.");
         self.tell(
             "Joty puts card 123456789 in and types her PIN: the gateway asks auth, and opens a session.",
         );
@@ -117,6 +120,21 @@ impl<'a> Story<'a> {
         self.tell("She asks for 20000, which she does not have: a recorded answer, not an error.");
         self.check("the withdrawal is", Status::Declined, receipt.status);
         self.check("because of", "insufficient_funds", receipt.reason.unwrap_or_default());
+        self.check("her balance is still", "9500.00", balance(stage, &session).await?);
+
+        let receipt = self.order(stage, &session, Kind::Withdrawal, 150_000).await.err();
+        self.tell("Nor can the machine pay 150000 in one bundle: refused before anything is sent.");
+        let exit = receipt.map_or(Exit::Done, |failure| failure.exit);
+        self.check("the exit code would be", Exit::WrongUse as u8, exit as u8);
+
+        stage
+            .machine
+            .device
+            .set_fault(Fault::JamStack)
+            .map_err(|error| Failure::unavailable(error.to_string()))?;
+        let receipt = self.order(stage, &session, Kind::Withdrawal, 300).await?;
+        self.tell("She asks for 300 and the notes jam inside: they go to the reject bin, and the hold is cancelled.");
+        self.check("the withdrawal is", Status::Cancelled, receipt.status);
         self.check("her balance is still", "9500.00", balance(stage, &session).await?);
         stage.machine.bank.log_out(&session).await;
 
@@ -166,8 +184,10 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    async fn books(&mut self, admin: &AdminClient, stage: &Stage) -> Result<(), Failure> {
+    async fn books(&mut self, admin: &AdminClient, stage: &mut Stage) -> Result<(), Failure> {
         self.tell("In the evening the books are closed.");
+        let movements = stage.machine.settle_movements(Deadline::after(PATIENCE)).await;
+        movements.map_err(|error| flow::journal_before(&error))?;
         let trial = admin.trial_balance().await.map_err(|error| read_failure(&error))?;
         self.check("debits equal credits", true, trial.balanced);
         let sum = |line: &atm_proto::gateway::TrialBalanceLine| {
@@ -175,11 +195,35 @@ impl<'a> Story<'a> {
             units(&line.debits_posted_minor_units) - units(&line.credits_posted_minor_units)
         };
         let cash: i64 = trial.lines.iter().filter(|line| line.kind == "CASH").map(sum).sum();
-        // 500 came in; 1000 and 700 went out.
+        // What went into the cassettes came out of the vault; 500 came in; 1000 and 700 went out.
         let cash = Money::new(cash, Currency::BDT).to_decimal();
-        self.check("what the books say about the machine's cash", "-1200.00", cash);
+        self.check("what the books say about all cash, the vault included", "-1200.00", cash);
+        self.cash(admin, stage).await?;
         let open = stage.machine.journal.open_transactions().map_err(|error| flow::journal_before(&error))?;
         self.check("transactions open in the machine's journal", 0, open.len());
+        Ok(())
+    }
+
+    /// The device's counters against the books, place by place.
+    async fn cash(&mut self, admin: &AdminClient, stage: &Stage) -> Result<(), Failure> {
+        let units =
+            stage.machine.device.cash_units().map_err(|error| Failure::unavailable(error.to_string()))?;
+        let atm_id = stage.machine.bank.atm_id();
+        let position = admin.cash_position(atm_id, PATIENCE).await.map_err(|error| read_failure(&error))?;
+        for (bin, what, notes) in [
+            (
+                CashBin::Cassettes,
+                "what the books say is in the cassettes, and the device counts",
+                &units.cassettes,
+            ),
+            (CashBin::Reject, "in the reject bin", &units.reject),
+            (CashBin::Deposit, "in the deposit box", &units.deposit),
+        ] {
+            let line = position.positions.iter().find(|line| line.bin() == bin);
+            let books = line.map_or(i64::MIN, |line| line.balance_minor_units);
+            let decimal = |units| Money::new(units, Currency::BDT).to_decimal();
+            self.check(what, decimal(notes.minor_units()), decimal(books));
+        }
         Ok(())
     }
 
