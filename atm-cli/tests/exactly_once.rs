@@ -105,11 +105,15 @@ fn on_a_wire_that_loses_repeats_delays_and_resets_every_transaction_ends_exactly
                 scope.spawn(move || {
                     let customer = house.customer("300");
                     let proxy = Proxy::new(house, seed);
-                    proxy.set(Mode::Random(loss));
                     let mut atm = Atm::new(&proxy.url());
                     let mut choices = Choices(seed);
                     let codes: Vec<i32> = (0..20)
-                        .map(|_| one_transaction(&atm, &customer, other, &mut choices, seed))
+                        .map(|number| {
+                            // Now and then the bank falls silent once the customer is in.
+                            let silent = number % 5 == 4;
+                            proxy.set(if silent { Mode::SwallowAnswersAfter(2) } else { Mode::Random(loss) });
+                            one_transaction(&atm, &customer, other, &mut choices, seed)
+                        })
                         .collect();
                     // Faults off: everything ends.
                     proxy.set(Mode::Clean);

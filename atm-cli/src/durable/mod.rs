@@ -68,8 +68,14 @@ impl Database {
         let connection = Connection::open(path).map_err(|source| storage(path, source))?;
         let reserve = Reserve::of(path, shape.reserve);
         let mut database = Self { connection, path: path.to_path_buf(), reserve };
-        let version = database.prepare(shape)?;
-        Ok((database, version))
+        match database.prepare(shape) {
+            // Even to open it takes a little room, for SQLite's index of the log.
+            Err(DurableError::Storage { source, .. }) if may_be_full(&source) && database.reserve.release() => {
+                let version = database.prepare(shape)?;
+                Ok((database, version))
+            }
+            prepared => Ok((database, prepared?)),
+        }
     }
 
     fn prepare(&mut self, shape: &Shape) -> Result<i64, DurableError> {
@@ -100,14 +106,10 @@ impl Database {
     /// After a kill SQLite answers from frames of the log that were never flushed; what is answered from
     /// here on must be on disk. So everything moves into the database file first, or the machine stays out
     /// of service.
-    fn checkpoint(&mut self) -> Result<(), DurableError> {
-        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let busy: i64 = match self.connection.query_row(sql, [], |row| row.get(0)) {
-            Err(error) if is_full(&error) && self.reserve.release() => {
-                self.read(|connection| connection.query_row(sql, [], |row| row.get(0)))?
-            }
-            other => other.map_err(|source| storage(&self.path, source))?,
-        };
+    fn checkpoint(&self) -> Result<(), DurableError> {
+        let busy: i64 = self.read(|connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        })?;
         if busy == 0 {
             Ok(())
         } else {
@@ -176,6 +178,12 @@ impl Database {
 
 fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Whether room on the disk may help to open a database: SQLite reports some ways of finding none as failures of the
+/// disk. Of a write such a failure is never retried, since nobody can say what is on the disk then.
+fn may_be_full(error: &rusqlite::Error) -> bool {
+    is_full(error) || error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
 }
 
 /// Tells a damaged file from one that cannot be used just now.

@@ -286,3 +286,18 @@ async fn a_device_that_is_not_the_journals_own_serves_nobody_and_its_silence_is_
     let failure = scene.withdraw(&session, 100).await.unwrap_err();
     assert_eq!((failure.exit, failure.reason), (Exit::Unavailable, "other_device"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_older_withdrawal_of_a_card_is_open_nothing_is_paid_out_on_it_unless_it_is_suspect() {
+    let mut scene = Scene::new().await;
+    let session = scene.log_in().await;
+    let older = scene.intent(50);
+    scene.machine.journal.begin(&older, None).unwrap();
+    let failure = scene.withdraw(&session, 60).await.unwrap_err();
+    assert_eq!((failure.exit, failure.reason), (Exit::Unavailable, "earlier_open"));
+    assert_eq!(scene.machine.journal.all_transactions().unwrap().len(), 1, "nothing was begun");
+    scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+    scene.fault(Fault::StatusUnknown);
+    assert!(scene.withdraw(&session, 60).await.unwrap().suspect);
+    assert_eq!(scene.withdraw(&session, 70).await.unwrap().status, Status::Captured);
+}

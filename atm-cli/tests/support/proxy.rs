@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 use super::House;
 
@@ -24,6 +25,14 @@ pub(crate) enum Mode {
     SwallowAnswersAfter(u32),
     /// After this many requests none passes any more, and connections stay open.
     SwallowRequestsAfter(u32),
+    /// After this many requests all are held back, as by a slow network, until they are released.
+    HoldBackAfter(u32),
+    /// This one request is lost, once.
+    LoseRequest(u32),
+    /// The answer to this one request is lost, once.
+    LoseAnswer(u32),
+    /// After this many requests whoever is behind the wire is dead: connections are cut and refused.
+    DeadAfter(u32),
     /// Faults of all kinds, drawn from the seed: so many requests in a hundred are lost, and as many answers;
     /// a tenth of what is left is delayed, another is sent twice.
     Random(u64),
@@ -58,11 +67,15 @@ struct Shared {
     random: u64,
     /// Duplicates that were begun and have not ended.
     under_way: u32,
+    /// Everything that was sent on connections with requests that are held back.
+    held: Vec<Vec<u8>>,
 }
 
 pub(crate) struct Proxy {
     shared: Arc<Mutex<Shared>>,
     address: SocketAddr,
+    target: SocketAddr,
+    runtime: Handle,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,18 +86,30 @@ enum Fate {
     Delay(u64),
     Duplicate(u64),
     Swallow,
+    HoldBack,
 }
 
 impl Proxy {
     pub(crate) fn new(house: &'static House, seed: u64) -> Self {
-        let target: SocketAddr = house.gateway.trim_start_matches("http://").parse().unwrap();
-        let listener = house.runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        Self::to(&house.gateway, house.runtime.handle(), seed)
+    }
+
+    /// A wire to the server at this address.
+    pub(crate) fn to(url: &str, runtime: &Handle, seed: u64) -> Self {
+        let target: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
-        let state =
-            Shared { mode: Mode::Clean, counts: Counts::default(), answers: 0, random: seed, under_way: 0 };
+        let state = Shared {
+            mode: Mode::Clean,
+            counts: Counts::default(),
+            answers: 0,
+            random: seed,
+            under_way: 0,
+            held: Vec::new(),
+        };
         let shared = Arc::new(Mutex::new(state));
         let accepted = Arc::clone(&shared);
-        house.runtime.spawn(async move {
+        runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let shared = Arc::clone(&accepted);
                 tokio::spawn(async move {
@@ -95,7 +120,7 @@ impl Proxy {
                 });
             }
         });
-        Self { shared, address }
+        Self { shared, address, target, runtime: runtime.clone() }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -112,6 +137,27 @@ impl Proxy {
 
     pub(crate) fn counts(&self) -> Counts {
         self.shared.lock().unwrap().counts
+    }
+
+    /// On how many connections requests are held back.
+    pub(crate) fn held_back(&self) -> usize {
+        self.shared.lock().unwrap().held.len()
+    }
+
+    /// Lets everything that was held back arrive.
+    pub(crate) fn release(&self) {
+        let held = {
+            let mut shared = self.shared.lock().unwrap();
+            shared.under_way += u32::try_from(shared.held.len()).unwrap();
+            std::mem::take(&mut shared.held)
+        };
+        for bytes in held {
+            let (target, shared) = (self.target, Arc::clone(&self.shared));
+            self.runtime.spawn(async move {
+                let _ = send_again(target, &bytes).await;
+                shared.lock().unwrap().under_way -= 1;
+            });
+        }
     }
 
     /// Whether all duplicates have been sent and answered.
@@ -131,7 +177,8 @@ impl Shared {
     }
 
     fn refuse(&mut self) -> bool {
-        let refuse = matches!(self.mode, Mode::Random(_)) && self.draw(100) < 6;
+        let dead = matches!(self.mode, Mode::DeadAfter(limit) if self.counts.requests >= limit);
+        let refuse = dead || matches!(self.mode, Mode::Random(_)) && self.draw(100) < 6;
         self.counts.refused += u32::from(refuse);
         refuse
     }
@@ -142,7 +189,21 @@ impl Shared {
         match self.mode {
             Mode::Clean | Mode::SwallowAnswersAfter(_) => Fate::Pass,
             Mode::SwallowRequestsAfter(limit) if self.counts.requests > limit => Fate::Swallow,
-            Mode::SwallowRequestsAfter(_) => Fate::Pass,
+            Mode::HoldBackAfter(limit) if self.counts.requests > limit => Fate::HoldBack,
+            Mode::LoseRequest(number) if self.counts.requests == number => {
+                self.counts.lost_requests += 1;
+                Fate::LoseRequest
+            }
+            Mode::LoseAnswer(number) if self.counts.requests == number => {
+                self.counts.lost_answers += 1;
+                Fate::LoseAnswer
+            }
+            Mode::DeadAfter(limit) if self.counts.requests > limit => Fate::LoseRequest,
+            Mode::SwallowRequestsAfter(_)
+            | Mode::HoldBackAfter(_)
+            | Mode::LoseRequest(_)
+            | Mode::LoseAnswer(_)
+            | Mode::DeadAfter(_) => Fate::Pass,
             Mode::Random(loss) => self.draw_fate(loss),
         }
     }
@@ -198,7 +259,7 @@ async fn requests(
     let mut sent = vec![0; 24];
     from.read_exact(&mut sent).await?;
     to.write_all(&sent).await?;
-    let (mut duplicate_after, mut swallowing) = (None, false);
+    let (mut duplicate_after, mut swallowing, mut held) = (None, false, None);
     loop {
         let frame = read_frame(&mut from).await?;
         let (kind, ends) = (frame[3], frame[4] & 1 == 1);
@@ -211,7 +272,21 @@ async fn requests(
                 Fate::Delay(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
                 Fate::Duplicate(millis) => duplicate_after = Some(Duration::from_millis(millis)),
                 Fate::Swallow => swallowing = true,
+                Fate::HoldBack => {
+                    let mut shared = shared.lock().unwrap();
+                    if held.is_none() {
+                        shared.held.push(sent.clone());
+                        held = Some(shared.held.len() - 1);
+                    }
+                }
             }
+        }
+        if let Some(held) = held {
+            // Released meanwhile: what comes later is lost.
+            if let Some(bytes) = shared.lock().unwrap().held.get_mut(held) {
+                bytes.extend_from_slice(&frame);
+            }
+            continue;
         }
         if swallowing {
             continue;

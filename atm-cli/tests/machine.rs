@@ -1,0 +1,249 @@
+//! The cash machine as a whole: its device, its disk, its copies, and a bank that forgets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use support::own_bank::{OwnBank, copy};
+use support::proxy::{Mode, Proxy};
+use support::{Atm, Said, house, said, text, wait_until};
+
+/// What the device counts in one of its places.
+fn counted(atm: &Atm, place: &str) -> String {
+    let status = atm.json(&["dispenser", "status"]);
+    let places = status["places"].as_array().unwrap();
+    text(places.iter().find(|line| line["place"] == place).unwrap(), "amount")
+}
+
+fn withdraw(atm: &Atm, card: &str, amount: &str) -> (i32, Value) {
+    atm.run_json(&["withdraw", amount, "--card", card])
+}
+
+#[test]
+fn a_new_machine_is_loaded_once_after_its_first_right_pin() {
+    let house = house();
+    let customer = house.customer("1000");
+    let atm = Atm::new(&house.gateway);
+    assert_eq!(counted(&atm, "cassettes"), "0.00");
+    let wrong = said(atm.command(&["withdraw", "10", "--card", &customer.card]).env("ATM_PIN", "9999"));
+    assert_eq!((wrong.code, counted(&atm, "cassettes")), (4, "0.00".into()));
+    for (amount, left) in [("100", "400100.00"), ("7", "400093.00")] {
+        assert_eq!(withdraw(&atm, &customer.card, amount).0, 0);
+        assert_eq!(counted(&atm, "cassettes"), left);
+    }
+    let plain = atm.run(&["dispenser", "status"]);
+    for words in ["1000.00", "reject", "deposit", "400093.00"] {
+        assert!(plain.stdout.contains(words), "{plain:?}");
+    }
+}
+
+#[test]
+fn a_fault_is_kept_until_the_next_dispense_and_an_unknown_one_is_wrong_use() {
+    let house = house();
+    let customer = house.customer("1000");
+    let atm = Atm::new(&house.gateway);
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    assert_eq!(atm.run(&["dispenser", "fault", "earthquake"]).code, 2);
+    assert_eq!(atm.json(&["dispenser", "fault", "jam-stack"])["fault"], "jam-stack");
+    assert_eq!(atm.json(&["dispenser", "status"])["next_fault"], "jam-stack");
+    let (code, json) = withdraw(&atm, &customer.card, "300");
+    assert_eq!(
+        (code, text(&json, "status"), text(&json, "reason")),
+        (1, "cancelled".into(), "not_presented".into())
+    );
+    assert_eq!(counted(&atm, "reject"), "300.00");
+    assert_eq!(atm.json(&["dispenser", "status"])["next_fault"], "none");
+    assert_eq!(withdraw(&atm, &customer.card, "300").0, 0);
+    assert_eq!(house.balance(&customer).0, "690.00");
+}
+
+#[test]
+fn what_the_device_does_not_know_is_frozen_and_others_are_served() {
+    let house = house();
+    let (customer, other) = (house.customer("1000"), house.customer("1000"));
+    let atm = Atm::new(&house.gateway);
+    atm.json(&["dispenser", "fault", "status-unknown"]);
+    let (code, json) = withdraw(&atm, &customer.card, "300");
+    assert_eq!(
+        (code, text(&json, "status"), text(&json, "reason")),
+        (3, "unknown".into(), "presentation_unknown".into())
+    );
+    let id = text(&json, "transaction_id");
+    assert_eq!(house.balance(&customer), ("1000.00".into(), "700.00".into()));
+    let shown = atm.json(&["transaction", "show", &id, "--card", &customer.card]);
+    assert_eq!(text(&shown, "state"), "suspect", "the bank knows");
+    assert_eq!(atm.run(&["transaction", "cancel", &id, "--card", &customer.card]).code, 3);
+    // Neither others nor the same card have to wait for the bank's decision.
+    assert_eq!(withdraw(&atm, &other.card, "10").0, 0);
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    let (code, json) = atm.run_json(&["recover"]);
+    assert_eq!((code, json["open"].as_u64()), (3, Some(1)));
+}
+
+#[test]
+fn of_two_machines_with_one_disk_the_first_to_start_goes_on_and_the_other_touches_nothing() {
+    let house = house();
+    let customer = house.customer("1000");
+    let proxy = Proxy::new(house, 42);
+    let mut atm = Atm::new(&proxy.url());
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    // The notes are out and the capture is under way when somebody copies the disk.
+    proxy.set(Mode::SwallowRequestsAfter(3));
+    let pending = atm.json(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
+    assert_eq!(text(&pending, "status"), "capture_pending");
+    let clone = Atm::new(&house.gateway);
+    copy(&atm.state, &clone.state);
+    atm.behind(&house.gateway);
+    assert_eq!(withdraw(&atm, &customer.card, "20").0, 0);
+
+    let id = text(&pending, "transaction_id");
+    let before = house.movements(&customer);
+    for arguments in [
+        &["withdraw", "30", "--card", &customer.card][..],
+        &["deposit", "30", "--card", &customer.card],
+        &["transaction", "cancel", &id, "--card", &customer.card],
+        &["recover"],
+    ] {
+        let said = clone.run(arguments);
+        assert_eq!(said.code, 5, "{said:?}");
+        assert!(
+            said.stderr.contains("fenced off") && said.stderr.contains("new state directory"),
+            "{said:?}"
+        );
+    }
+    assert_eq!(house.movements(&customer), before);
+    assert_eq!(counted(&clone, "cassettes"), counted(&atm, "cassettes").replace("400070", "400090"));
+    assert_eq!(withdraw(&atm, &customer.card, "30").0, 0, "the first one goes on");
+}
+
+#[test]
+fn a_bank_restored_from_an_older_backup_is_noticed_and_told_again_what_it_forgot() {
+    let mut bank = OwnBank::new();
+    let (joty, ahona) = (bank.customer(1, "1000"), bank.customer(2, "1000"));
+    let mut atm = Atm::new(&bank.gateway());
+    assert_eq!(withdraw(&atm, &joty.card, "10").0, 0);
+    bank.stop();
+    bank.back_up_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    // All that happens on Tuesday: a withdrawal, one that jams, one that nobody knows of, and a deposit.
+    assert_eq!(withdraw(&atm, &joty.card, "100").0, 0);
+    atm.json(&["dispenser", "fault", "jam-stack"]);
+    assert_eq!(withdraw(&atm, &joty.card, "40").0, 1);
+    atm.json(&["dispenser", "fault", "status-unknown"]);
+    assert_eq!(withdraw(&atm, &joty.card, "50").0, 3);
+    assert_eq!(atm.run(&["deposit", "20", "--card", &ahona.card]).code, 0);
+    bank.stop();
+    bank.restore_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+
+    for _ in 0..2 {
+        let (code, json) = withdraw(&atm, &joty.card, "500");
+        assert_eq!((code, text(&json, "reason")), (5, "bank_went_back".into()));
+    }
+    assert_eq!(counted(&atm, "cassettes"), "400000.00", "nothing came out: 400200 - 10 - 100 - 40 - 50");
+    let (code, json) = atm.run_json(&["recover"]);
+    // Only Ahona could repeat her deposit, so a person must see to it.
+    assert_eq!(
+        (code, json["redriven"]["alarms"].as_u64(), json["in_service"].as_bool()),
+        (3, Some(1), Some(true))
+    );
+    let lost: Vec<_> = atm.journaled().into_iter().filter(|t| t.kind == "deposit").collect();
+    assert_eq!((lost.len(), lost[0].state.as_str()), (1, "SUSPECT"));
+
+    let balance = |card: &str| {
+        let json = atm.json(&["balance", "--card", card]);
+        (text(&json, "balance"), text(&json, "available"))
+    };
+    assert_eq!(
+        balance(&joty.card),
+        ("890.00".into(), "840.00".into()),
+        "the capture and the freeze are back"
+    );
+    assert_eq!(balance(&ahona.card).0, "1000.00", "the deposit is not");
+    assert_eq!(withdraw(&atm, &joty.card, "5").0, 0, "back in service");
+    let trial = bank.admin(&["trial-balance", "--json"]);
+    assert_eq!(trial.json()["balanced"].as_bool(), Some(true));
+    assert_eq!(bank.admin(&["verify"]).code, 0);
+    bank.stop();
+}
+
+/// Runs a script in a file system of three megabytes of its own, or says why not.
+fn on_a_small_disk(disk: &Path, script: &str) -> Option<Said> {
+    let mount = format!("mount -t tmpfs -o size=3m tmpfs '{}' && {script}", disk.display());
+    let said =
+        said(Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]));
+    if said.stderr.contains("unshare failed") || said.stderr.contains("Operation not permitted") {
+        eprintln!("SKIPPED: this machine allows no mounts in a name space: {}", said.stderr);
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to");
+        return None;
+    }
+    Some(said)
+}
+
+#[test]
+fn a_full_disk_is_refused_before_anything_happens_and_never_loses_what_has_begun() {
+    let house = house();
+    let customer = house.customer("1000");
+    let disk = tempfile::tempdir().unwrap();
+    let program = assert_cmd::cargo::cargo_bin!("atm-cli").display().to_string();
+    let atm = format!(
+        "'{program}' --gateway {} --state '{}' --json",
+        house.gateway,
+        disk.path().join("atm").display()
+    );
+    let fill = format!("dd if=/dev/zero of='{}' bs=1k 2>/dev/null; ", disk.path().join("filler").display());
+    let free = format!("rm -f '{}'; ", disk.path().join("filler").display());
+    let card = &customer.card;
+    // Cash is out and not posted; then the disk is filled to the last byte: `recover` lives on what was kept. A new
+    // withdrawal is refused; once there is room again it works.
+    let script = format!(
+        "export ATM_PIN=1234; {atm} withdraw 10 --card {card}; {atm} withdraw 100 --card {card} --crash-at PRESENTED; \
+         {fill} {atm} recover; {atm} withdraw 20 --card {card}; echo code $?; {fill} {atm} withdraw 20 --card {card}; \
+         echo code $?; {free} {atm} withdraw 30 --card {card}"
+    );
+    let Some(said) = on_a_small_disk(disk.path(), &script) else { return };
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(lines[1].contains(r#""open":0"#) && lines[1].contains(r#""state":"DONE""#), "{said:?}");
+    assert!(said.stdout.contains("disk_full") && said.stdout.contains("code 5"), "{said:?}");
+    let refused = said.stdout.matches("disk_full").count();
+    let captured = said.stdout.matches(r#""status":"captured""#).count();
+    assert_eq!(refused + captured, 4 + 1, "each is refused or done: {said:?}");
+    let expected = 1000 - 10 - 100 - 30 - 20 * i64::try_from(captured - 3).unwrap();
+    assert_eq!(house.balance(&customer).0, format!("{expected}.00"), "{said:?}");
+}
+
+#[test]
+fn an_unknown_crash_point_is_wrong_use_and_the_list_has_a_count() {
+    let atm = Atm::new("http://127.0.0.1:1");
+    let said = atm.run(&["withdraw", "10", "--card", "123456789", "--crash-at", "NOWHERE"]);
+    assert!(said.code == 2 && said.stderr.contains("BEFORE_PRESENTED"), "{said:?}");
+    let json = atm.json(&["crash-points"]);
+    let count = json["points"].as_array().unwrap().len();
+    assert_eq!(json["count"].as_u64(), u64::try_from(count).ok());
+    assert!(count > 60, "{count}");
+}
+
+#[test]
+fn a_machine_that_is_killed_in_the_gap_tells_the_story_when_it_recovers() {
+    let house = house();
+    let customer = house.customer("1000");
+    let atm = Atm::new(&house.gateway);
+    let killed = atm.run(&["withdraw", "500", "--card", &customer.card, "--crash-at", "BEFORE_PRESENTED"]);
+    assert_eq!((killed.code, killed.stdout.as_str()), (-1, ""), "as by kill -9");
+    assert_eq!(atm.journaled()[0].state, "DISPENSING");
+    let said = atm.run(&["recover"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for words in
+        ["is DISPENSING; asking the dispenser", "the customer got 500.00 BDT", "1 settled, 0 still open"]
+    {
+        assert!(said.stdout.contains(words), "{words}: {said:?}");
+    }
+    assert_eq!(house.balance(&customer), ("500.00".into(), "500.00".into()));
+    wait_until("the lock is free", || atm.run(&["dispenser", "status"]).code == 0);
+}
