@@ -70,7 +70,9 @@ impl Database {
         let mut database = Self { connection, path: path.to_path_buf(), reserve };
         match database.prepare(shape) {
             // Even to open it takes a little room, for SQLite's index of the log.
-            Err(DurableError::Storage { source, .. }) if may_be_full(&source) && database.reserve.release() => {
+            Err(DurableError::Storage { source, .. })
+                if may_be_full(&source) && database.reserve.release() =>
+            {
                 let version = database.prepare(shape)?;
                 Ok((database, version))
             }

@@ -1,6 +1,7 @@
 //! A bank in this process, cash machines as real processes, and what they said.
 #![allow(dead_code, reason = "each test file uses the part that it needs")]
 
+pub(crate) mod glass_bank;
 pub(crate) mod own_bank;
 pub(crate) mod proxy;
 
