@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::{DeviceError, Dispense, Escrow, Fault, Notes, Place, Step};
+use crate::crash::crash_point;
 use crate::durable::{Database, Shape};
 
 /// "ATMd" in `PRAGMA application_id`.
@@ -81,6 +82,7 @@ impl Store {
         let (mut database, version) = Database::open(&directory.join(FILE_NAME), &SHAPE)?;
         if version == 0 {
             let serial = ids.uuid_v7().to_string();
+            crash_point!("BEFORE_DEVICE_MADE");
             database.write(|transaction| {
                 transaction.execute_batch(SCHEMA)?;
                 transaction.pragma_update(None, "user_version", SHAPE.version)?;
@@ -90,6 +92,7 @@ impl Store {
                     params![serial, currency.code()],
                 )
             })?;
+            crash_point!("DEVICE_MADE");
         }
         let (serial, code): (String, String) = database.read(|connection| {
             connection.query_row("SELECT serial, currency FROM device WHERE only = 1", [], |row| {

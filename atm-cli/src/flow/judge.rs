@@ -152,9 +152,13 @@ pub(super) fn suspend_refused(code: Code) -> Option<Event> {
         .then(|| Event::SuspendRefused { reason: format!("suspend_refused_{}", code_name(code)) })
 }
 
-/// What a person decided about a suspended withdrawal, if anybody did: how much the customer got.
+/// What a person decided about a suspended withdrawal, if anybody did: how much the customer got. What moved without
+/// ever having been suspended is nobody's decision.
 pub(super) fn resolved(intent: &Intent, found: &GetTransactionResponse) -> Option<Money> {
     let currency = intent.amount.currency();
+    if !found.outcomes.iter().any(|outcome| outcome.state() == TransactionState::Suspect) {
+        return None;
+    }
     match found.current_state() {
         TransactionState::Captured | TransactionState::CapturedLate => {
             let amount = found.outcomes.last()?.amount.as_ref()?;

@@ -180,3 +180,39 @@ fn a_holds_lifetime_is_measured_on_the_ledgers_clock_alone_and_never_rounded_up(
     assert_eq!(hold_lifetime(&hold(time(70, 0), time(10, 0))), None);
     assert_eq!(hold_lifetime(&hold(None, time(10, 0))), None);
 }
+
+#[test]
+fn a_suspension_stands_or_finds_what_was_captured_before() {
+    let withdrawal = intent(Kind::Withdrawal);
+    let said = |state| suspended(&withdrawal, &answer(state, TransactionState::Suspect));
+    assert_eq!(said(TransactionState::Suspect), Some(Event::Suspended));
+    for captured in [TransactionState::Captured, TransactionState::CapturedLate] {
+        assert!(matches!(said(captured), Some(Event::Captured { .. })));
+    }
+    for senseless in [TransactionState::Held, TransactionState::Cancelled, TransactionState::Unspecified] {
+        assert_eq!(said(senseless), None, "{senseless:?}: ask again");
+    }
+    for code in [Code::FailedPrecondition, Code::AlreadyExists, Code::NotFound] {
+        assert!(matches!(suspend_refused(code), Some(Event::SuspendRefused { .. })));
+    }
+    for code in [Code::Unavailable, Code::PermissionDenied, Code::Internal] {
+        assert_eq!(suspend_refused(code), None, "{code:?}: ask again");
+    }
+}
+
+#[test]
+fn only_what_was_suspended_and_then_ended_is_a_persons_decision() {
+    let withdrawal = intent(Kind::Withdrawal);
+    let history = |states: &[TransactionState]| GetTransactionResponse {
+        outcomes: states.iter().map(|state| answer(*state, *state).outcome).collect(),
+        current_state: (*states.last().unwrap()).into(),
+    };
+    let (held, suspect) = (TransactionState::Held, TransactionState::Suspect);
+    let (captured, cancelled) = (TransactionState::Captured, TransactionState::Cancelled);
+    assert_eq!(resolved(&withdrawal, &history(&[held, suspect, captured])), Some(withdrawal.amount));
+    let nothing = Some(Money::zero(Currency::BDT));
+    assert_eq!(resolved(&withdrawal, &history(&[held, suspect, cancelled])), nothing);
+    for undecided in [&[held, suspect][..], &[held, captured], &[held, cancelled], &[held]] {
+        assert_eq!(resolved(&withdrawal, &history(undecided)), None, "{undecided:?}");
+    }
+}

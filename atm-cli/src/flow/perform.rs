@@ -34,21 +34,19 @@ impl Machine {
         deadline: Deadline,
     ) -> Result<Receipt, Failure> {
         let intent = &order.intent;
-        match self.journal.find(intent.id).map_err(|error| journal_before(&error))? {
-            Some(record) => {
-                if let Some(field) = intent.difference(&record.intent) {
-                    return Err(id_reused(intent.id, &format!("its {field} differs")));
-                }
-                if !record.may_begin_again() {
-                    return self.resume(record, deadline).await;
-                }
+        let known = self.journal.find(intent.id).map_err(|error| journal_before(&error))?;
+        let used_before = known.is_some() || order.id_given;
+        if let Some(record) = known {
+            if let Some(field) = intent.difference(&record.intent) {
+                return Err(id_reused(intent.id, &format!("its {field} differs")));
             }
-            None if order.id_given => {
-                if let Some(receipt) = self.replay(session, intent, deadline).await? {
-                    return Ok(receipt);
-                }
+            if !record.may_begin_again() {
+                return self.resume(record, deadline).await;
             }
-            None => {}
+        }
+        // Also an id that never left this machine may have been fenced off since.
+        if used_before && let Some(receipt) = self.replay(session, intent, deadline).await? {
+            return Ok(receipt);
         }
         self.begin(intent)?;
         let sent = Instant::now();

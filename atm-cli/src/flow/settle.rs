@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use atm_proto::types::TransactionState;
 use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::RetryError;
 use tokio::time::sleep;
@@ -123,16 +124,21 @@ impl Machine {
         }
     }
 
-    /// Asks the bank whether a person has decided about a suspended withdrawal, and if so ends it here as well.
+    /// Asks the bank whether a person has decided about a suspended withdrawal, or whether a posting that it had
+    /// forgotten is there after all; if so, ends it here as well.
     pub(crate) async fn ask_resolution(
         &mut self,
         record: Record,
         deadline: Deadline,
     ) -> Result<Record, JournalError> {
-        if record.state != State::Suspect || record.intent.kind != Kind::Withdrawal {
+        if record.state != State::Suspect {
             return Ok(record);
         }
         let Ok(found) = self.bank.transaction(None, record.id(), deadline).await else { return Ok(record) };
+        if record.intent.kind != Kind::Withdrawal && found.current_state() == TransactionState::Posted {
+            let record = self.journal.apply(record.id(), &Event::Posted { balance: record.balance })?;
+            return self.settle(record, deadline).await;
+        }
         let Some(amount) = judge::resolved(&record.intent, &found) else { return Ok(record) };
         let (event, movements) = self.resolved(&record, amount)?;
         self.journal.apply_with(record.id(), &event, &movements)

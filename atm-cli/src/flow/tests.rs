@@ -301,3 +301,22 @@ async fn while_an_older_withdrawal_of_a_card_is_open_nothing_is_paid_out_on_it_u
     assert!(scene.withdraw(&session, 60).await.unwrap().suspect);
     assert_eq!(scene.withdraw(&session, 70).await.unwrap().status, Status::Captured);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_was_turned_away_and_then_fenced_off_is_no_sign_of_a_bank_that_went_back() {
+    let mut scene = Scene::new().await;
+    let session = scene.log_in().await;
+    scene.machine.bank.log_out(&session).await;
+    let order = Order { intent: scene.intent(100), id_given: true };
+    let deadline = Deadline::after(PATIENCE);
+    let failure = scene.machine.perform(&session, &order, deadline).await.unwrap_err();
+    assert_eq!(failure.reason, "not_authenticated");
+    // The bank remembers the cancel at a place in its order that the next INTENT has seen.
+    scene.machine.bank.cancel(order.intent.id, deadline).await.unwrap();
+    let mut scene = scene.restart().await;
+    let session = scene.log_in().await;
+    let receipt = scene.machine.perform(&session, &order, deadline).await.unwrap();
+    assert_eq!(receipt.status, Status::Cancelled);
+    assert_eq!(scene.machine.journal.status().unwrap().outage, None);
+    assert_eq!(scene.withdraw(&session, 10).await.unwrap().status, Status::Captured);
+}

@@ -78,7 +78,7 @@ pub(super) fn append(
     seen_sequence: u64,
 ) -> Result<(), rusqlite::Error> {
     let row_hash = rows::hash_of(transaction, subject)?;
-    append_with(transaction, subject, what, time_nanos, seen_sequence, row_hash)
+    append_with(transaction, subject, what, time_nanos, seen_sequence, &row_hash)
 }
 
 /// The same with the hash of the row given.
@@ -88,7 +88,7 @@ pub(super) fn append_with(
     what: What<'_>,
     time_nanos: i64,
     seen_sequence: u64,
-    row_hash: Vec<u8>,
+    row_hash: &[u8],
 ) -> Result<(), rusqlite::Error> {
     let (sequence, before) = head(transaction)?;
     let seen_sequence = i64::try_from(seen_sequence).unwrap_or(i64::MAX);
@@ -102,7 +102,7 @@ pub(super) fn append_with(
         reason: what.reason,
         time_nanos,
         seen_sequence,
-        row_hash: &row_hash,
+        row_hash,
     });
     transaction.prepare_cached("INSERT INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(
         params![

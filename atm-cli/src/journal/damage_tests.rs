@@ -253,7 +253,8 @@ fn journal_of_schema_1(directory: &Path, ids: &SeededIds) -> [TransactionId; 4] 
         )
         .unwrap();
     connection.execute("INSERT INTO terminal VALUES (1, ?1)", [TERMINAL.to_string()]).unwrap();
-    let rows: [(&str, Option<&str>, Option<&str>, &[&str]); 4] = [
+    type Row = (&'static str, Option<&'static str>, Option<&'static str>, &'static [&'static str]);
+    let rows: [Row; 4] = [
         ("DONE", Some("captured"), None, &["INTENT", "HELD", "DISPENSE_BEGUN", "PRESENTED", "CAPTURED"]),
         ("DISPENSING", None, None, &["INTENT", "HELD", "DISPENSE_BEGUN"]),
         ("SUSPECT", None, Some("presentation_unknown"), &["INTENT", "PRESENTATION_UNKNOWN"]),

@@ -159,7 +159,9 @@ pub(crate) fn next(kind: Kind, state: State, event: &Event) -> Option<State> {
     };
     match (state, event) {
         (State::Intent, Event::Held { .. }) if withdrawal => Some(State::Authorized),
-        (State::Intent | State::VoidPending, Event::Posted { .. }) if !withdrawal => Some(posted),
+        (State::Intent | State::VoidPending | State::Suspect, Event::Posted { .. }) if !withdrawal => {
+            Some(posted)
+        }
         (
             State::Intent,
             Event::Declined { .. } | Event::Cancelled { .. } | Event::NotSent | Event::Refused { .. },

@@ -137,7 +137,7 @@ pub(super) fn migrate(transaction: &Transaction<'_>, now_nanos: i64) -> Result<(
         let newest: bool = row.get(5)?;
         let row_hash = if newest { rows::hash_of(transaction, &subject)? } else { Vec::new() };
         let what = chain::What { event: &event, state: &state, reason: reason.as_deref() };
-        chain::append_with(transaction, &subject, what, row.get(4)?, 0, row_hash)?;
+        chain::append_with(transaction, &subject, what, row.get(4)?, 0, &row_hash)?;
     }
     transaction.execute_batch("DROP TABLE steps_1")?;
     born(transaction, "MIGRATED", now_nanos)

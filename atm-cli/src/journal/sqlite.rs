@@ -36,9 +36,17 @@ impl Store {
     pub(super) fn open(path: &Path, terminal: TerminalId, now: Timestamp) -> Result<Self, JournalError> {
         let (mut database, version) = Database::open(path, &SHAPE)?;
         match version {
-            0 => database
-                .write(|transaction| schema::create(transaction, &terminal.to_string(), now.as_nanos()))?,
-            1 => database.write(|transaction| schema::migrate(transaction, now.as_nanos()))?,
+            0 => {
+                crash_point!("BEFORE_JOURNAL_MADE");
+                let owner = terminal.to_string();
+                database.write(|transaction| schema::create(transaction, &owner, now.as_nanos()))?;
+                crash_point!("JOURNAL_MADE");
+            }
+            1 => {
+                crash_point!("BEFORE_JOURNAL_MIGRATED");
+                database.write(|transaction| schema::migrate(transaction, now.as_nanos()))?;
+                crash_point!("JOURNAL_MIGRATED");
+            }
             _ => {}
         }
         if database.read(schema::terminal)? != terminal.to_string() {

@@ -398,6 +398,6 @@ fn the_journal_knows_its_device_and_the_name_under_which_it_was_enrolled() {
     journal.enrol("ATM-1", &load).unwrap();
     let journal = open_again(journal, home.path());
     assert_eq!(journal.status().unwrap().enrolled_as.as_deref(), Some("ATM-1"));
-    assert_eq!(journal.pending_movements().unwrap(), [load.clone()]);
     assert!(load.is_load());
+    assert_eq!(journal.pending_movements().unwrap(), [load]);
 }

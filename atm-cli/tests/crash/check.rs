@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use atm_proto::gateway::CashBin;
+use atm_proto::gateway::{CashBin, InspectTransactionResponse};
 use atm_proto::types::TransactionState;
 use rusqlite::Connection;
-use sha2::{Digest, Sha256};
 
 use crate::scenario::Stage;
 use crate::support::Atm;
@@ -132,7 +131,7 @@ fn check_transaction(
         );
     }
     let recorded = stage.bank.inspect(id);
-    let ledger = recorded.as_ref().map(|found| found.current_state());
+    let ledger = recorded.as_ref().map(InspectTransactionResponse::current_state);
     let outcomes = recorded.map(|found| found.outcomes).unwrap_or_default();
     counts.late_captures +=
         u32::from(outcomes.iter().any(|outcome| outcome.state() == TransactionState::CapturedLate));
@@ -186,7 +185,7 @@ fn check_places(
     frozen: i64,
     about: &str,
 ) {
-    let booked = stage.bank.booked(&atm_id(&stage.atm));
+    let booked = stage.bank.booked(&stage.atm.atm_id());
     let counted = |place: &str| -> i64 {
         let sql = "SELECT coalesce(sum(denomination * count), 0) FROM places WHERE place = ?1";
         device.query_row(sql, [place], |row| row.get(0)).unwrap()
@@ -272,11 +271,4 @@ fn worth(notes: &str) -> i64 {
         count.parse::<i64>().unwrap() * denomination.parse::<i64>().unwrap()
     };
     notes.split_whitespace().map(piece).sum()
-}
-
-/// The name that a machine makes from its key.
-fn atm_id(atm: &Atm) -> String {
-    let key = std::fs::read_to_string(atm.state.join("terminal.key")).unwrap();
-    let id = hex::encode(Sha256::digest(hex::decode(key.trim()).unwrap()));
-    format!("atm-{}", &id[..8])
 }

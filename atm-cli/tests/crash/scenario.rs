@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use crate::support::glass_bank::{GlassBank, customer};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::{Atm, Customer, Said, said, text};
@@ -21,11 +23,15 @@ pub(crate) enum Scenario {
     RecoverDeposit,
     /// `recover` learns that an operator decided about a suspect.
     RecoverResolved,
+    /// `recover` captures although the bank was told to cancel meanwhile.
+    RecoverLate,
     /// Forty days later the journal forgets.
     Forgetting,
+    /// The journal is of the version before.
+    Migration,
 }
 
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: [Scenario; 14] = [
     Scenario::Withdrawal,
     Scenario::Deposit,
     Scenario::Transfer,
@@ -37,7 +43,9 @@ pub(crate) const ALL: [Scenario; 12] = [
     Scenario::RecoverSilence,
     Scenario::RecoverDeposit,
     Scenario::RecoverResolved,
+    Scenario::RecoverLate,
     Scenario::Forgetting,
+    Scenario::Migration,
 ];
 
 /// One machine, its wire and its customer.
@@ -78,14 +86,15 @@ impl<'a> Stage<'a> {
 
     fn arguments(&self, scenario: Scenario) -> Vec<&str> {
         match scenario {
-            Scenario::Withdrawal | Scenario::WithdrawalWith(_) => {
+            Scenario::Withdrawal | Scenario::WithdrawalWith(_) | Scenario::Migration => {
                 vec!["withdraw", "180", "--card", &self.customer.card]
             }
             Scenario::Deposit => vec!["deposit", "180", "--card", &self.customer.card],
             Scenario::Transfer => vec!["transfer", "5.50", "--to", "C-0", "--card", &self.customer.card],
-            Scenario::RecoverSilence | Scenario::RecoverDeposit | Scenario::RecoverResolved => {
-                vec!["recover"]
-            }
+            Scenario::RecoverSilence
+            | Scenario::RecoverDeposit
+            | Scenario::RecoverLate
+            | Scenario::RecoverResolved => vec!["recover"],
             Scenario::Forgetting => vec!["recover", "--days-ahead", "40"],
         }
     }
@@ -104,6 +113,18 @@ impl<'a> Stage<'a> {
                 assert_eq!(self.atm.run(&["recover"]).code, 3);
                 // Whoever opens the machine finds the notes at the shutter.
                 self.bank.resolve(&self.atm.journaled()[0].id, 0);
+            }
+            Scenario::RecoverLate => {
+                let said = self.card(&["withdraw", "180", "--crash-at", "PRESENTED"]);
+                assert_eq!(said.code, -1, "{said:?}");
+                // Somebody got hold of the machine's key.
+                self.bank.cancel(&self.atm, &self.atm.journaled()[0].id);
+            }
+            Scenario::Migration => {
+                // A start that reaches nobody makes the machine's key.
+                let said = said(self.atm.command(&["recover"]).env("ATM_GATEWAY", "http://127.0.0.1:1"));
+                assert_eq!(said.code, 0, "{said:?}");
+                make_journal_of_schema_1(&self.atm);
             }
             Scenario::Forgetting => {
                 assert_eq!(self.card(&["withdraw", "180"]).code, 0);
@@ -163,4 +184,31 @@ impl Stage<'_> {
         }
         panic!("the bank does not come back");
     }
+}
+
+/// Puts an empty journal of the version before this one in the place of a machine's journal.
+fn make_journal_of_schema_1(atm: &Atm) {
+    let terminal: String = {
+        let journal = Connection::open(atm.journal()).unwrap();
+        journal.query_row("SELECT terminal_id FROM terminal", [], |row| row.get(0)).unwrap()
+    };
+    std::fs::remove_file(atm.journal()).unwrap();
+    let journal = Connection::open(atm.journal()).unwrap();
+    journal
+        .execute_batch(
+            "CREATE TABLE terminal (only INTEGER PRIMARY KEY CHECK (only = 1), terminal_id TEXT NOT NULL) STRICT;
+             CREATE TABLE transactions (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL,
+                 currency TEXT NOT NULL, amount_minor_units INTEGER NOT NULL, card_tag BLOB NOT NULL,
+                 card_last_four TEXT NOT NULL, to_account TEXT, trace_id TEXT NOT NULL,
+                 authorization BLOB NOT NULL DEFAULT x'', dispense_id TEXT, presented_minor_units INTEGER,
+                 ending TEXT, reason TEXT, balance_minor_units INTEGER, available_minor_units INTEGER
+             ) STRICT, WITHOUT ROWID;
+             CREATE INDEX open_transactions ON transactions (id) WHERE state NOT IN ('DONE', 'VOIDED');
+             CREATE TABLE steps (sequence INTEGER PRIMARY KEY,
+                 transaction_id TEXT NOT NULL REFERENCES transactions (id), event TEXT NOT NULL,
+                 state TEXT NOT NULL, reason TEXT, time_nanos INTEGER NOT NULL) STRICT;
+             PRAGMA user_version = 1; PRAGMA application_id = 1096043882;",
+        )
+        .unwrap();
+    journal.execute("INSERT INTO terminal VALUES (1, ?1)", [terminal]).unwrap();
 }

@@ -2,15 +2,15 @@
 //! gateway and the ledger. Who is behind a cut wire is as good as dead.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use atm_proto::gateway::admin_service_client::AdminServiceClient;
 use atm_proto::gateway::atm_service_client::AtmServiceClient;
 use atm_proto::gateway::{
-    CashBin, GetBalanceRequest, GetCashPositionRequest, GetTrialBalanceRequest, ImportAccountsRequest,
-    ImportRow, InspectTransactionRequest, InspectTransactionResponse, LogInRequest, NewAccount,
-    ResolveSuspectRequest, VerifyLedgerRequest,
+    CancelTransactionRequest, CashBin, GetBalanceRequest, GetCashPositionRequest, GetTrialBalanceRequest,
+    ImportAccountsRequest, ImportRow, InspectTransactionRequest, InspectTransactionResponse, LogInRequest,
+    NewAccount, ResolveSuspectRequest, VerifyLedgerRequest,
 };
 use atm_proto::types::{Balance, Money};
 use atm_rpc::credentials::BearerToken;
@@ -25,7 +25,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use super::proxy::{Mode, Proxy};
-use super::{Customer, PIN};
+use super::{Atm, Customer, PIN, with_key_of};
 
 /// What the books say of one place: balance and pending, in minor units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl GlassBank {
         let runtime = Runtime::new().unwrap();
         let home = tempfile::tempdir().unwrap();
         let stop = CancellationToken::new();
-        let (gateway, ledger_wire, operator) = start(&runtime, home.path().to_owned(), &stop);
+        let (gateway, ledger_wire, operator) = start(&runtime, home.path(), &stop);
         let channel = runtime
             .block_on(async { Channel::from_shared(gateway.clone()).unwrap().connect().await })
             .unwrap();
@@ -122,6 +122,13 @@ impl GlassBank {
         }
     }
 
+    /// Cancels a transaction with a machine's own key, past the machine.
+    pub(crate) fn cancel(&self, atm: &Atm, id: &str) {
+        let request = with_key_of(atm, CancelTransactionRequest { transaction_id: id.to_owned() });
+        let mut client = AtmServiceClient::new(self.channel.clone());
+        self.runtime.block_on(client.cancel_transaction(request)).unwrap();
+    }
+
     /// An operator decides about a suspect.
     pub(crate) fn resolve(&self, id: &str, minor_units: i64) {
         let request = self.as_operator(ResolveSuspectRequest {
@@ -175,11 +182,7 @@ pub(crate) fn customer(number: u32) -> Customer {
     Customer { account: format!("C-{number}"), card: format!("{}", 500_000_000_000 + u64::from(number)) }
 }
 
-fn start(
-    runtime: &Runtime,
-    home: PathBuf,
-    stop: &CancellationToken,
-) -> (String, Proxy, MetadataValue<Ascii>) {
+fn start(runtime: &Runtime, home: &Path, stop: &CancellationToken) -> (String, Proxy, MetadataValue<Ascii>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -192,7 +195,7 @@ fn start(
 
     let service_token = home.join("service.token");
     let token =
-        |path: &PathBuf| BearerToken::from_secret(&SecretFile::create_or_load(path, &*ids).unwrap()).unwrap();
+        |path: &Path| BearerToken::from_secret(&SecretFile::create_or_load(path, &*ids).unwrap()).unwrap();
     let (service, operator_file) = (token(&service_token), home.join("operator.token"));
     let operator = token(&operator_file);
     let mut auth_config =

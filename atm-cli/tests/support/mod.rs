@@ -82,12 +82,8 @@ impl House {
 
     /// Freezes a withdrawal with a machine's own key, past the machine.
     pub(crate) fn suspend(&self, atm: &Atm, id: &str) {
-        let key = std::fs::read_to_string(atm.state.join("terminal.key")).unwrap().trim().to_owned();
         let request = SuspendWithdrawalRequest { transaction_id: id.to_owned(), authorization: Vec::new() };
-        let mut request = tonic::Request::new(request);
-        request.metadata_mut().insert("atm-terminal-key", key.parse().unwrap());
-        let atm_id = format!("atm-{}", &hex::encode(Sha256::digest(hex::decode(&key).unwrap()))[..8]);
-        request.metadata_mut().insert("atm-id", atm_id.parse().unwrap());
+        let request = with_key_of(atm, request);
         self.runtime.block_on(async {
             let mut client = AtmServiceClient::connect(self.gateway.clone()).await.unwrap();
             client.suspend_withdrawal(request).await.unwrap();
@@ -155,6 +151,13 @@ impl Atm {
         json
     }
 
+    /// The name that the machine makes from its key.
+    pub(crate) fn atm_id(&self) -> String {
+        let key = std::fs::read_to_string(self.state.join("terminal.key")).unwrap();
+        let id = hex::encode(Sha256::digest(hex::decode(key.trim()).unwrap()));
+        format!("atm-{}", &id[..8])
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.state.join("journal.sqlite3")
     }
@@ -194,6 +197,15 @@ pub(crate) struct Journaled {
     pub(crate) state: String,
     pub(crate) ending: String,
     pub(crate) minor_units: i64,
+}
+
+/// A request as a machine sends it, with its key and its name.
+pub(crate) fn with_key_of<T>(atm: &Atm, message: T) -> tonic::Request<T> {
+    let key = std::fs::read_to_string(atm.state.join("terminal.key")).unwrap();
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("atm-terminal-key", key.trim().parse().unwrap());
+    request.metadata_mut().insert("atm-id", atm.atm_id().parse().unwrap());
+    request
 }
 
 pub(crate) fn cli(gateway: &str) -> Command {
