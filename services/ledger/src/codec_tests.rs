@@ -1,5 +1,7 @@
 //! Goal: every step survives its bytes, equal steps have equal bytes, and no bytes make the decoder panic.
 
+use atm_ledger_core::{AccountKind, EntryRef};
+use atm_types::{Currency, TerminalId};
 use proptest::prelude::*;
 
 use super::*;
