@@ -120,6 +120,29 @@ fn of_two_machines_with_one_disk_the_first_to_start_goes_on_and_the_other_touche
 }
 
 #[test]
+fn a_fenced_off_machine_serves_again_when_the_bank_has_decided_for_it() {
+    let mut bank = OwnBank::new();
+    let customer = bank.customer(1, "1000");
+    let mut atm = Atm::new(&bank.gateway());
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    let clone = Atm::new(&bank.gateway());
+    copy(&atm.state, &clone.state);
+    assert_eq!(withdraw(&clone, &customer.card, "20").0, 0, "the copy was faster");
+    let (code, json) = withdraw(&atm, &customer.card, "30");
+    assert_eq!((code, text(&json, "reason")), (5, "fenced_off".into()));
+    let unreachable = said(atm.command(&["recover"]).env("ATM_GATEWAY", "http://127.0.0.1:1"));
+    assert_eq!(unreachable.code, 5, "{unreachable:?}");
+    // The operators throw the copy away and let the next start of this name in, as the manual says.
+    bank.stop();
+    bank.forget_boots();
+    bank.start();
+    atm.behind(&bank.gateway());
+    assert_eq!(withdraw(&atm, &customer.card, "30").0, 0);
+    assert_eq!(withdraw(&atm, &customer.card, "40").0, 0);
+    bank.stop();
+}
+
+#[test]
 fn a_bank_restored_from_an_older_backup_is_noticed_and_told_again_what_it_forgot() {
     let mut bank = OwnBank::new();
     let (joty, ahona) = (bank.customer(1, "1000"), bank.customer(2, "1000"));

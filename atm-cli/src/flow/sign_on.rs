@@ -1,7 +1,7 @@
 //! Signing on: the bank is told which start of the machine this is, before anything else is.
 //!
 //! Of two machines with the same disk, or with a disk and its older copy, only the one that signed on last goes on;
-//! the other is refused for good, and must not even cancel: it may not know that notes are being presented. The
+//! the other is refused, and must not even cancel: it may not know that notes are being presented. The
 //! answer also tells how far the ledger's order of commits has come. If that is less than this machine has seen,
 //! the ledger was restored from an older backup, and nothing is paid out until it was told again what it forgot.
 
@@ -12,7 +12,7 @@ use tonic::Code;
 use super::{Machine, journal_before};
 use crate::client::{STALE_BOOT, read_failure, terminal_mismatch};
 use crate::exit::{Exit, Failure};
-use crate::journal::Outage;
+use crate::journal::{Boot, JournalError, Outage};
 
 impl Machine {
     /// Signs on for a command that brings new business: also fails while the machine is out of service.
@@ -27,38 +27,51 @@ impl Machine {
     }
 
     /// Signs on. Only then may anything be sent. Afterwards the machine may still be out of service.
+    ///
+    /// A machine that is fenced off asks all the same: the bank alone decides which start goes on, and its operators
+    /// may have decided anew, for instance after the bank itself had lost what it knew of this machine.
     pub(crate) async fn sign_on(&mut self, deadline: Deadline) -> Result<(), Failure> {
-        let status = self.journal.status().map_err(|error| journal_before(&error))?;
-        if status.outage == Some(Outage::FencedOff) {
-            return Err(fenced_off());
-        }
+        let outage = self.journal.status().map_err(|error| journal_before(&error))?.outage;
         let boot = self.journal.boot(self.ids.uuid_v7()).map_err(|error| journal_before(&error))?;
         match self.bank.sign_on(boot, deadline).await {
             Ok(answer) => {
                 self.check_currency(&answer)?;
-                self.journal.booted().map_err(|error| journal_before(&error))?;
-                self.boot = Some(boot);
-                if answer.commit_sequence < self.journal.seen() {
-                    self.journal
-                        .go_out_of_service(Outage::BankWentBack)
-                        .map_err(|error| journal_before(&error))?;
-                } else {
-                    self.journal.saw(answer.commit_sequence);
-                }
-                Ok(())
+                self.signed_on(boot, outage, answer.commit_sequence).map_err(|error| journal_before(&error))
             }
             Err(error) => match error.status.code() {
                 Code::FailedPrecondition
                     if atm_rpc::status::reason(&error.status).as_deref() == Some(STALE_BOOT) =>
                 {
-                    self.journal
-                        .go_out_of_service(Outage::FencedOff)
+                    self.go_out_of_service(outage, Outage::FencedOff)
                         .map_err(|error| journal_before(&error))?;
                     Err(fenced_off())
                 }
+                _ if outage == Some(Outage::FencedOff) => Err(fenced_off()),
                 Code::PermissionDenied => Err(terminal_mismatch()),
                 _ => Err(read_failure(&error)),
             },
+        }
+    }
+
+    /// The bank let this start in, and this is how far its books go.
+    fn signed_on(&mut self, boot: Boot, outage: Option<Outage>, head: u64) -> Result<(), JournalError> {
+        self.journal.booted()?;
+        self.boot = Some(boot);
+        if outage == Some(Outage::FencedOff) {
+            self.journal.serve_again(self.journal.seen())?;
+        }
+        if head < self.journal.seen() {
+            return self.journal.go_out_of_service(Outage::BankWentBack);
+        }
+        self.journal.saw(head);
+        Ok(())
+    }
+
+    /// A bank that went back has to be told again, whatever else happens until then.
+    fn go_out_of_service(&mut self, before: Option<Outage>, outage: Outage) -> Result<(), JournalError> {
+        match before {
+            Some(Outage::BankWentBack) => Ok(()),
+            Some(Outage::FencedOff) | None => self.journal.go_out_of_service(outage),
         }
     }
 
@@ -86,7 +99,7 @@ impl Machine {
     }
 }
 
-/// For good: nothing that this disk says may be believed any more.
+/// Until the bank's operators decide otherwise, nothing that this disk says may be believed.
 pub(super) fn fenced_off() -> Failure {
     Failure::new(
         Exit::Unavailable,

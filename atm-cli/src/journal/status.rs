@@ -19,7 +19,7 @@ pub(crate) struct Boot {
 pub(crate) enum Outage {
     /// The bank was restored from an older backup: it has forgotten steps that this machine has seen.
     BankWentBack,
-    /// Another start of the same disk, or of a newer state of it, took this one's place. For good.
+    /// Another start of the same disk, or of a newer state of it, took this one's place.
     FencedOff,
 }
 
