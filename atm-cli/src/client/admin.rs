@@ -6,17 +6,22 @@ use std::time::Duration;
 use atm_proto::gateway::admin_service_client::AdminServiceClient;
 use atm_proto::gateway::{
     BlockCardRequest, GetCashPositionRequest, GetCashPositionResponse, GetTrialBalanceRequest,
-    GetTrialBalanceResponse, ImportAccountsRequest, ImportAccountsResponse, IssueCardRequest, NewAccount,
-    OpenAccountRequest, UnblockCardRequest, VerifyLedgerRequest, VerifyLedgerResponse,
+    GetTrialBalanceResponse, ImportAccountsRequest, ImportAccountsResponse, InspectTransactionRequest,
+    InspectTransactionResponse, IssueCardRequest, ListCashEntriesRequest, ListCashEntriesResponse,
+    ListSuspectsRequest, ListSuspectsResponse, MoveCashRequest, NewAccount, OpenAccountRequest, Outcome,
+    ResolveSuspectRequest, UnblockCardRequest, VerifyLedgerRequest, VerifyLedgerResponse,
 };
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::{RetryError, RetryPolicy, retry};
 use atm_rpc::throttle::Throttle;
+use atm_types::{Money, TransactionId};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::crash::crash_point;
 use crate::exit::Failure;
+use crate::journal::{Account, Movement};
 
 /// A client of `AdminService` that carries the operator's token.
 pub(crate) struct AdminClient {
@@ -106,6 +111,88 @@ impl AdminClient {
             |mut client, request| async move { client.get_cash_position(request).await },
         )
         .await
+    }
+
+    /// The postings on one place of a machine, newest first, a page of them.
+    pub(crate) async fn cash_entries(
+        &self,
+        atm_id: &str,
+        place: Account,
+        page_token: String,
+    ) -> Result<ListCashEntriesResponse, RetryError> {
+        let request = ListCashEntriesRequest {
+            atm_id: atm_id.to_owned(),
+            bin: place.wire().into(),
+            page_size: 1000,
+            page_token,
+        };
+        self.call(self.patience, request, |mut client, request| async move {
+            client.list_cash_entries(request).await
+        })
+        .await
+    }
+
+    /// Posts that operators moved cash.
+    pub(crate) async fn move_cash(&self, atm_id: &str, movement: &Movement) -> Result<Outcome, RetryError> {
+        let request = MoveCashRequest {
+            transaction_id: movement.id.to_string(),
+            atm_id: atm_id.to_owned(),
+            from: movement.from.wire().into(),
+            to: movement.to.wire().into(),
+            amount: Some(super::wire(movement.amount)),
+        };
+        crash_point!("BEFORE_MOVE_CASH");
+        let answer =
+            self.call(self.patience, request, |mut client, request| async move {
+                client.move_cash(request).await
+            })
+            .await;
+        crash_point!("MOVE_CASH_ANSWERED");
+        answer.map(|answer| answer.outcome.unwrap_or_default())
+    }
+
+    /// A machine's withdrawals that wait for a person.
+    pub(crate) async fn suspects(&self, atm_id: &str) -> Result<ListSuspectsResponse, RetryError> {
+        let request = ListSuspectsRequest { atm_id: atm_id.to_owned() };
+        self.call(
+            self.patience,
+            request,
+            |mut client, request| async move { client.list_suspects(request).await },
+        )
+        .await
+    }
+
+    /// Everything that was recorded under an id.
+    pub(crate) async fn inspect(&self, id: TransactionId) -> Result<InspectTransactionResponse, RetryError> {
+        let request = InspectTransactionRequest { transaction_id: id.to_string() };
+        self.call(self.patience, request, |mut client, request| async move {
+            client.inspect_transaction(request).await
+        })
+        .await
+    }
+
+    /// Decides a suspect withdrawal.
+    pub(crate) async fn resolve(
+        &self,
+        id: TransactionId,
+        amount: Money,
+        operator: &str,
+        reason: &str,
+    ) -> Result<Outcome, RetryError> {
+        let request = ResolveSuspectRequest {
+            transaction_id: id.to_string(),
+            amount: Some(super::wire(amount)),
+            operator: operator.to_owned(),
+            reason: reason.to_owned(),
+        };
+        crash_point!("BEFORE_RESOLVE");
+        let answer = self
+            .call(self.patience, request, |mut client, request| async move {
+                client.resolve_suspect(request).await
+            })
+            .await;
+        crash_point!("RESOLVE_ANSWERED");
+        answer.map(|answer| answer.outcome.unwrap_or_default())
     }
 
     /// Begins a verification, which goes on for as long as the books are long.

@@ -10,7 +10,7 @@ use super::{Bin, DeviceError, Notes, Place, denominations};
 use crate::crash::crash_point;
 
 /// More than any cassette holds, and little enough that no sum comes near its end.
-const MOST_NOTES: u32 = 1_000_000;
+pub(crate) const MOST_NOTES: u32 = 1_000_000;
 
 impl Simulated {
     pub(super) fn exchange_load(&mut self, id: Uuid, notes: &Notes) -> Result<(), DeviceError> {
@@ -47,12 +47,14 @@ impl Simulated {
         }
         let place = place(bin);
         let before = self.store.notes_in(place)?;
+        crash_point!("BEFORE_DEVICE_COUNTED");
         self.store.write(|transaction| {
             move_notes(transaction, place, Place::Vault, &before)?;
             move_notes(transaction, Place::Vault, place, counted)?;
             let row = params![id.to_string(), what, before.to_string(), counted.to_string()];
             transaction.execute("INSERT INTO exchanges VALUES (?1, ?2, ?3, ?4)", row)
         })?;
+        crash_point!("DEVICE_COUNTED");
         Ok(before)
     }
 

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::durable::DurableError;
 
+pub(crate) use exchange::MOST_NOTES;
 pub(crate) use fault::Fault;
 pub(crate) use notes::{Notes, denominations, first_load};
 pub(crate) use plan::{CannotPay, plan};
@@ -157,6 +158,13 @@ pub(crate) struct Found {
     pub(crate) retracted: Notes,
 }
 
+/// A dispense, and what was found by whoever looked for its notes; nothing before somebody did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) dispense: Dispense,
+    pub(crate) found: Option<Found>,
+}
+
 /// A bin that operators empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "the operators' commands use it")]
@@ -193,6 +201,9 @@ pub(crate) trait CashDevice: Send {
 
     /// What became of a dispense, or nothing if the device was never told of it.
     fn recall(&self, id: Uuid) -> Result<Option<Dispense>, DeviceError>;
+
+    /// Everything that it was ever told to pay out.
+    fn history(&self) -> Result<Vec<Remembered>, DeviceError>;
 
     /// Somebody looks for the notes of a dispense that the device lost track of (RESET): what is found goes to a bin
     /// and is counted. What the device said of the dispense before, it goes on saying.

@@ -241,6 +241,11 @@ impl CashDevice for Simulated {
         Ok(self.store.dispense(id)?.map(|remembered| remembered.dispense))
     }
 
+    fn history(&self) -> Result<Vec<super::Remembered>, DeviceError> {
+        let all = self.store.dispenses()?.into_iter();
+        Ok(all.map(|Remembered { dispense, found, .. }| super::Remembered { dispense, found }).collect())
+    }
+
     fn look(&mut self, id: Uuid) -> Result<Found, DeviceError> {
         let mut remembered = self.remembered(id)?;
         if let Some(found) = remembered.found {

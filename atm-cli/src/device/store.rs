@@ -157,6 +157,17 @@ impl Store {
         row.map(RawDispense::into_remembered).transpose()
     }
 
+    /// All dispenses there ever were.
+    pub(super) fn dispenses(&self) -> Result<Vec<Remembered>, DeviceError> {
+        let rows: Vec<RawDispense> = self.database.read(|connection| {
+            connection
+                .prepare_cached("SELECT * FROM dispenses ORDER BY id")?
+                .query_map([], read_dispense)?
+                .collect()
+        })?;
+        rows.into_iter().map(RawDispense::into_remembered).collect()
+    }
+
     /// Dispenses that took notes out of the cassettes and are not at their end.
     pub(super) fn unfinished(&self) -> Result<Vec<Remembered>, DeviceError> {
         let rows: Vec<RawDispense> = self.database.read(|connection| {

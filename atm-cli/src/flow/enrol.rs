@@ -30,6 +30,7 @@ impl Machine {
 
     /// Loads that are in the journal and may not be in the cassettes yet. Needs no bank.
     pub(crate) fn finish_loads(&mut self) -> Result<(), JournalError> {
+        self.finish_exchanges()?;
         for movement in self.journal.pending_movements()? {
             if movement.is_load() && self.device_is_ours {
                 self.device.load(movement.id.as_uuid(), &movement.notes)?;

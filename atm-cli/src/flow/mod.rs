@@ -11,6 +11,7 @@ mod cash;
 mod enrol;
 mod judge;
 mod movements;
+mod operators;
 mod perform;
 mod redrive;
 mod replay;
@@ -39,9 +40,9 @@ pub(crate) struct Machine {
     pub(crate) bank: Gateway,
     pub(crate) device: Box<dyn CashDevice>,
     /// Whether the journal belongs to this device. Of dispenses of another one nothing is known.
-    device_is_ours: bool,
+    pub(crate) device_is_ours: bool,
     /// Of the notes in the device.
-    currency: Currency,
+    pub(crate) currency: Currency,
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) screen: Screen,
     pub(crate) patience: Duration,

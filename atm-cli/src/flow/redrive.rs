@@ -59,8 +59,13 @@ impl Machine {
             if redriven.silent > 0 {
                 break;
             }
-            if movement.state == MovementState::Refused {
-                continue;
+            match movement.state {
+                MovementState::Refused | MovementState::OperatorPending => continue,
+                MovementState::OperatorPosted => {
+                    self.journal.tell_again(&movement)?;
+                    continue;
+                }
+                MovementState::Pending | MovementState::Posted => {}
             }
             match self.tell(&movement, Deadline::after(time)).await {
                 Told::Posted => redriven.told += 1,

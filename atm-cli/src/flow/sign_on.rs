@@ -88,7 +88,7 @@ impl Machine {
     }
 
     /// A machine's cash is booked under the name under which it was enrolled.
-    fn check_name(&self, enrolled_as: Option<&str>) -> Result<(), Failure> {
+    pub(super) fn check_name(&self, enrolled_as: Option<&str>) -> Result<(), Failure> {
         match enrolled_as {
             Some(name) if name != self.bank.atm_id() => {
                 let message = format!("this machine was enrolled as {name}; it keeps its --atm-id");

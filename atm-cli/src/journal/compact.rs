@@ -2,7 +2,8 @@
 //!
 //! Only the oldest steps are ever cut off, in one piece from the beginning of the chain, and the anchor moves to the
 //! last of them, so that what is left can still be verified. The cut stops before the first step that is too
-//! young, or that belongs to something which is not over. A row goes with its last step.
+//! young, or that belongs to something which is not over. A row goes with its last step. What it said about cash is
+//! carried on as a sum.
 
 use atm_types::Timestamp;
 use rusqlite::{Connection, Transaction, params};
@@ -16,6 +17,17 @@ pub(super) struct Prefix {
     hash: Vec<u8>,
     gone: Vec<Subject>,
     pub(super) steps: usize,
+}
+
+impl Prefix {
+    /// The ids of all that goes with it.
+    pub(super) fn gone_ids(&self) -> Vec<String> {
+        let id = |subject: &Subject| match subject {
+            Subject::Transaction(id) | Subject::Movement(id) => Some(id.clone()),
+            Subject::Machine => None,
+        };
+        self.gone.iter().filter_map(id).collect()
+    }
 }
 
 /// At most so many of the oldest steps, as far as all that they speak of ended before `cutoff`.

@@ -11,6 +11,7 @@
 
 mod chain;
 mod compact;
+mod expected;
 mod machine;
 mod movement;
 mod points;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 use crate::crash::crash_point;
 use crate::durable::DurableError;
 
+pub(crate) use expected::{Counts, Expected};
 pub(crate) use machine::{AccountBalance, Ending, Event, Kind, Plan, State};
 pub(crate) use movement::{Account, Movement, MovementState};
 pub(crate) use record::{CardTag, Intent, PaidIn, Record};
@@ -174,7 +176,27 @@ impl Journal {
     #[allow(dead_code, reason = "the operators' commands use it")]
     pub(crate) fn move_cash(&mut self, movement: &Movement) -> Result<(), JournalError> {
         let status = self.store.status()?;
-        self.store.set_status(&status, "CASH_MOVED", Some(movement), self.clock.now())
+        crash_point!("BEFORE_CASH_MOVED");
+        self.store.set_status(&status, "CASH_MOVED", Some(movement), self.clock.now())?;
+        crash_point!("CASH_MOVED");
+        Ok(())
+    }
+
+    /// Movements of which operators have to tell the bank, oldest first.
+    pub(crate) fn operators_movements(&self) -> Result<Vec<Movement>, JournalError> {
+        let mut movements = self.store.movements(false)?;
+        movements.retain(|movement| movement.state == MovementState::OperatorPending);
+        Ok(movements)
+    }
+
+    /// Operators have to tell the bank of this movement once more, since it went back to an older backup.
+    pub(crate) fn tell_again(&mut self, movement: &Movement) -> Result<(), JournalError> {
+        self.store.end_movement(movement, MovementState::OperatorPending, None, self.clock.now())
+    }
+
+    /// What must be in each place by everything that was ever written here.
+    pub(crate) fn expected(&self) -> Result<Expected, JournalError> {
+        self.store.expected()
     }
 
     /// Writes down that the bank posted a movement, or why it will not.
@@ -183,7 +205,11 @@ impl Journal {
         movement: &Movement,
         refused: Option<&str>,
     ) -> Result<(), JournalError> {
-        let state = if refused.is_some() { MovementState::Refused } else { MovementState::Posted };
+        let state = match refused {
+            Some(_) => MovementState::Refused,
+            None if movement.is_operators() => MovementState::OperatorPosted,
+            None => MovementState::Posted,
+        };
         self.store.end_movement(movement, state, refused, self.clock.now())
     }
 

@@ -41,6 +41,10 @@ pub(crate) enum MovementState {
     Posted,
     /// The bank will not post it: a person must look.
     Refused,
+    /// Operators moved it, and the bank is told with their token until it has said yes.
+    OperatorPending,
+    /// The bank has posted it in the operators' name.
+    OperatorPosted,
 }
 
 names!(Account {
@@ -51,7 +55,13 @@ names!(Account {
     Deposit = "deposit",
     Suspense = "suspense",
 });
-names!(MovementState { Pending = "PENDING", Posted = "POSTED", Refused = "REFUSED" });
+names!(MovementState {
+    Pending = "PENDING",
+    Posted = "POSTED",
+    Refused = "REFUSED",
+    OperatorPending = "OPERATOR_PENDING",
+    OperatorPosted = "OPERATOR_POSTED",
+});
 
 /// Notes that went from one place to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +99,21 @@ impl Movement {
             reason: None,
             ended: None,
         }
+    }
+
+    /// The same moved by operators: the bank hears of it from them, and the machine alone cannot tell it.
+    pub(crate) fn by_operators(
+        id: TransactionId,
+        places: (Account, Account),
+        notes: &Notes,
+        currency: atm_types::Currency,
+    ) -> Self {
+        Self { state: MovementState::OperatorPending, ..Self::new(id, places, notes, currency, None) }
+    }
+
+    /// Whether the bank hears of it from operators.
+    pub(crate) fn is_operators(&self) -> bool {
+        matches!(self.state, MovementState::OperatorPending | MovementState::OperatorPosted)
     }
 
     /// Whether these are notes that operators, or the first start, put into the cassettes. The device is told of

@@ -323,6 +323,26 @@ pub(super) struct RawMachine {
     enrolled_as: Option<String>,
 }
 
+/// What compacted rows said about cash: place, denomination, count.
+pub(super) fn carried(connection: &Connection) -> Result<Vec<(String, i64, i64)>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT place, denomination, count FROM carried")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
+}
+
+/// Replaces it.
+pub(super) fn write_carried(
+    transaction: &Transaction<'_>,
+    carried: &[(Account, i64, i64)],
+) -> Result<(), rusqlite::Error> {
+    transaction.execute("DELETE FROM carried", [])?;
+    let mut insert = transaction.prepare_cached("INSERT INTO carried VALUES (?1, ?2, ?3)")?;
+    carried.iter().try_for_each(|(place, denomination, count)| {
+        insert.execute(params![place.name(), denomination, count]).map(drop)
+    })
+}
+
 /// The machine's own row.
 pub(super) fn machine(connection: &Connection) -> Result<RawMachine, rusqlite::Error> {
     connection.prepare_cached(&format!("SELECT {MACHINE} FROM machine WHERE only = 1"))?.query_row(

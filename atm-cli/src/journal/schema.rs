@@ -50,7 +50,8 @@ ALTER TABLE transactions ADD COLUMN ended_nanos INTEGER;
 
 /// `steps` is a chain: `hash` is the SHA-256 over the row and the `hash` of the row before, and `row_hash` that of
 /// the row in `transactions`, `movements` or `machine` as this step left it. `anchor` is where the chain begins
-/// after older steps were compacted.
+/// after older steps were compacted; `carried` sums up what those said about cash, notes by denomination and under the
+/// denomination 0 their worth in the books.
 const CHAIN: &str = "
 CREATE TABLE movements (
     id TEXT PRIMARY KEY,
@@ -76,6 +77,12 @@ CREATE TABLE machine (
     device TEXT,
     enrolled_as TEXT
 ) STRICT;
+CREATE TABLE carried (
+    place TEXT NOT NULL,
+    denomination INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (place, denomination)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE anchor (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     sequence INTEGER NOT NULL,

@@ -11,8 +11,9 @@ use rusqlite::Transaction;
 
 use super::JournalError;
 use super::chain::{self, Subject, What};
+use super::expected::Expected;
 use super::machine::{self, Event, State};
-use super::movement::{Movement, MovementState};
+use super::movement::{Account, Movement, MovementState};
 use super::record::{Intent, PaidIn, Record};
 use super::status::Status;
 use super::{compact, points, rows, schema};
@@ -181,7 +182,7 @@ impl Store {
         let ended = Movement {
             state,
             reason: reason.map(str::to_owned),
-            ended: (state == MovementState::Posted).then_some(now),
+            ended: matches!(state, MovementState::Posted | MovementState::OperatorPosted).then_some(now),
             ..movement.clone()
         };
         let seen = self.seen;
@@ -195,10 +196,26 @@ impl Store {
     pub(super) fn compact(&mut self, cutoff: Timestamp, most: usize) -> Result<usize, JournalError> {
         let prefix = self.database.read(|connection| compact::prefix(connection, cutoff, most))?;
         let Some(prefix) = prefix else { return Ok(0) };
+        let carried = self.expected()?.carried_without(&prefix.gone_ids());
         crash_point!("BEFORE_COMPACTED");
-        self.database.write(|transaction| compact::cut(transaction, &prefix))?;
+        self.database.write(|transaction| {
+            compact::cut(transaction, &prefix)?;
+            rows::write_carried(transaction, &carried)
+        })?;
         crash_point!("COMPACTED");
         Ok(prefix.steps)
+    }
+
+    /// What must be in each place.
+    pub(super) fn expected(&self) -> Result<Expected, JournalError> {
+        let raw = self.database.read(rows::carried)?;
+        let mut carried = Vec::with_capacity(raw.len());
+        for (place, denomination, count) in raw {
+            let place = Account::of_name(&place)
+                .ok_or_else(|| self.database.damaged("carries cash in a place that there is not"))?;
+            carried.push((place, denomination, count));
+        }
+        Ok(Expected::new(&carried, self.transactions(false)?, self.movements(false)?))
     }
 
     /// Everything that was ever written about a transaction, for people.

@@ -1,9 +1,17 @@
 //! `admin`: the operators' commands, with their own credential.
 
 mod cards;
+mod cash;
+mod compare;
+mod count;
 mod import;
 mod init_secrets;
+mod load;
 mod open_account;
+mod reconcile;
+mod resolve;
+mod suspect;
+mod suspects;
 mod trial_balance;
 mod verify;
 
@@ -38,6 +46,13 @@ enum AdminCommand {
     UnblockCard(cards::UnblockCardArgs),
     Import(import::ImportArgs),
     InitSecrets(init_secrets::InitSecretsArgs),
+    Load(load::LoadArgs),
+    Unload(load::UnloadArgs),
+    Count(count::CountArgs),
+    Reconcile(reconcile::ReconcileArgs),
+    Suspects(suspects::SuspectsArgs),
+    Suspect(suspect::SuspectArgs),
+    Resolve(resolve::ResolveArgs),
     TrialBalance(trial_balance::TrialBalanceArgs),
     Verify(verify::VerifyArgs),
 }
@@ -61,6 +76,13 @@ pub(crate) async fn run(context: &Context, args: AdminArgs) -> Result<Exit, Fail
         AdminCommand::Import(args) => import::run(context, &client()?, &args).await,
         // Comes before there is a gateway, and makes the token that the others show.
         AdminCommand::InitSecrets(args) => init_secrets::run(context, &args, &path),
+        AdminCommand::Load(args) => load::load(context, &client()?, &args).await,
+        AdminCommand::Unload(args) => load::unload(context, &client()?, &args).await,
+        AdminCommand::Count(args) => count::run(context, &client()?, &args).await,
+        AdminCommand::Reconcile(args) => reconcile::run(context, &client()?, &args).await,
+        AdminCommand::Suspects(args) => suspects::run(context, &client()?, &args).await,
+        AdminCommand::Suspect(args) => suspect::run(context, &client()?, &args).await,
+        AdminCommand::Resolve(args) => resolve::run(context, &client()?, &args).await,
         AdminCommand::TrialBalance(args) => trial_balance::run(context, &client()?, &args).await,
         AdminCommand::Verify(args) => verify::run(context, &client()?, &args).await,
     }
