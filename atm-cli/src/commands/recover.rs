@@ -1,5 +1,7 @@
 //! `recover`: settles every open transaction of the journal, and tells the story.
 
+use std::path::PathBuf;
+
 use atm_rpc::deadline::Deadline;
 use clap::Args;
 use serde::Serialize;
@@ -23,7 +25,11 @@ back into service. Exit code 0: all are settled. Exit code 3: some are open, or 
 /// Settle every open transaction in the journal.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct RecoverArgs {}
+pub(crate) struct RecoverArgs {
+    /// Also tell the bank of cash that operators moved; their token's file, mode 0600.
+    #[arg(long, env = "ATM_OPERATOR_TOKEN_FILE", value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
+}
 
 #[derive(Serialize)]
 struct Keys {
@@ -61,7 +67,7 @@ struct TransactionKeys {
 /// After so many in a row that the bank did not answer, the rest would not be answered either.
 const SILENCES: u32 = 2;
 
-pub(crate) async fn run(context: &Context, _args: &RecoverArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(context: &Context, args: &RecoverArgs) -> Result<Exit, Failure> {
     let terminal = context.terminal()?;
     let mut machine = context.machine(&terminal)?;
     let before = |error| flow::journal_before(&error);
@@ -75,6 +81,7 @@ pub(crate) async fn run(context: &Context, _args: &RecoverArgs) -> Result<Exit, 
     let grace = Deadline::after(context.global.deadline);
     machine.settle_movements(grace).await.map_err(before)?;
     let redriven = redrive(context, &mut machine).await?;
+    super::admin::finish_movements(context, &mut machine, args.operator_token_file.as_deref()).await?;
     finish(context, &machine, &transactions, redriven)
 }
 
@@ -166,9 +173,15 @@ fn finish(
     } else {
         context.screen.result(&format!("{settled} settled, {still_open} still open"));
     }
-    let movements_pending = machine.journal.pending_movements().map_err(before)?.len();
+    let by_operators = machine.journal.operators_movements().map_err(before)?.len();
+    let movements_pending = machine.journal.pending_movements().map_err(before)?.len() + by_operators;
     if movements_pending > 0 {
         context.screen.result(&format!("{movements_pending} cash movements are not yet known to the bank"));
+    }
+    if by_operators > 0 {
+        context.screen.result(&format!(
+            "{by_operators} of them were moved by operators: give --operator-token-file, or run `atm-cli admin load`"
+        ));
     }
     let in_service = machine.journal.status().map_err(before)?.outage.is_none();
     let keys = transactions.iter().map(|(was, record)| keys(machine, *was, record));

@@ -15,7 +15,7 @@ mod suspects;
 mod trial_balance;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::retry::RetryError;
@@ -24,6 +24,7 @@ use clap::{Args, Subcommand};
 use super::Context;
 use crate::client::{AdminClient, read_failure};
 use crate::exit::{Exit, Failure};
+use crate::flow::{self, Machine};
 
 /// Operators' commands.
 #[derive(Debug, Args)]
@@ -63,11 +64,7 @@ pub(crate) async fn run(context: &Context, args: AdminArgs) -> Result<Exit, Fail
             "operators need a token: give --operator-token-file FILE or set ATM_OPERATOR_TOKEN_FILE",
         )
     })?;
-    let client = || {
-        let token = BearerToken::load(&path)
-            .map_err(|error| Failure::invalid(format!("--operator-token-file: {error}")))?;
-        AdminClient::new(&context.global.gateway, token, context.global.deadline)
-    };
+    let client = || client(context, &path);
     match args.command {
         AdminCommand::OpenAccount(args) => open_account::run(context, &client()?, &args).await,
         AdminCommand::IssueCard(args) => cards::issue(context, &client()?, &args).await,
@@ -86,6 +83,27 @@ pub(crate) async fn run(context: &Context, args: AdminArgs) -> Result<Exit, Fail
         AdminCommand::TrialBalance(args) => trial_balance::run(context, &client()?, &args).await,
         AdminCommand::Verify(args) => verify::run(context, &client()?, &args).await,
     }
+}
+
+/// Tells the bank of what operators moved and it does not know yet, if their token is there.
+pub(crate) async fn finish_movements(
+    context: &Context,
+    machine: &mut Machine,
+    token_file: Option<&Path>,
+) -> Result<(), Failure> {
+    let Some(path) = token_file else { return Ok(()) };
+    let pending = machine.journal.operators_movements().map_err(|error| flow::journal_before(&error))?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let client = client(context, path)?;
+    cash::tell(context, machine, &client, &[]).await.map(drop)
+}
+
+fn client(context: &Context, token_file: &Path) -> Result<AdminClient, Failure> {
+    let token = BearerToken::load(token_file)
+        .map_err(|error| Failure::invalid(format!("--operator-token-file: {error}")))?;
+    AdminClient::new(&context.global.gateway, token, context.global.deadline)
 }
 
 /// The failure of a call that changes something and may be repeated: what may have been sent may have worked.
