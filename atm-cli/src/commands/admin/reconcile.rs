@@ -12,7 +12,7 @@ use crate::client::{AdminClient, read_failure};
 use crate::device::Notes;
 use crate::exit::{Exit, Failure};
 use crate::flow::{self, Machine};
-use crate::journal::{Account, Counts, Expected};
+use crate::journal::{Account, Counts};
 use crate::output::Table;
 
 const EXAMPLES: &str = "\
@@ -91,14 +91,15 @@ pub(super) async fn run(
         .map(|place| Ok((place, machine.counted(place).map_err(before)?)))
         .collect::<Result<_, Failure>>()?;
     let history = machine.device.history().map_err(|error| before(error.into()))?;
-    let findings = compare::findings(&Evidence {
+    let evidence = Evidence {
         currency: machine.currency,
         expected: &expected,
         counted: &counted,
         history: &history,
         books: &books,
-    });
-    Ok(show(context, &machine, (&expected, &counted, &books, commit_sequence), &findings))
+    };
+    let findings = compare::findings(&evidence);
+    Ok(show(context, machine.bank.atm_id(), &evidence, &findings, commit_sequence))
 }
 
 /// What the books say of every place, once two readings around the entries agree.
@@ -149,11 +150,12 @@ fn of_place(position: &GetCashPositionResponse, place: Account) -> Book {
 
 fn show(
     context: &Context,
-    machine: &Machine,
-    (expected, counted, books, commit_sequence): (&Expected, &[(Account, Notes)], &[(Account, Book)], u64),
+    atm_id: &str,
+    evidence: &Evidence<'_>,
     findings: &[Finding],
+    commit_sequence: u64,
 ) -> Exit {
-    let currency = machine.currency;
+    let Evidence { currency, expected, counted, books, .. } = *evidence;
     let decimal = |units| Money::new(units, currency).to_decimal();
     let mut table =
         Table::new(&["place", ">device", ">journal", ">books", ">pending", "device against journal"]);
@@ -202,7 +204,7 @@ fn show(
         (false, false) => context.screen.alarm("NOT reconciled: something is unexplained."),
     }
     context.screen.object(&Keys {
-        atm_id: machine.bank.atm_id().to_owned(),
+        atm_id: atm_id.to_owned(),
         currency: currency.to_string(),
         agrees: findings.is_empty(),
         explained,
