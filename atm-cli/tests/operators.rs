@@ -10,6 +10,7 @@ use atm_proto::gateway::{CashBin, MoveCashRequest};
 use atm_proto::types::Money;
 use atm_types::{IdSource, SystemIds};
 use serde_json::Value;
+use support::own_bank::OwnBank;
 use support::proxy::{Mode, Proxy};
 use support::{Atm, Customer, House, Said, house, said, text};
 
@@ -380,6 +381,79 @@ fn books_that_this_machine_did_not_make_are_found() {
 }
 
 #[test]
+fn a_dispense_that_the_journal_does_not_know_is_found() {
+    let scene = Scene::new();
+    let id = SystemIds.uuid_v7().to_string();
+    scene.displace(50_000, "cassettes", "customers");
+    let device = rusqlite::Connection::open(scene.atm.state.join("dispenser.sqlite3")).unwrap();
+    let sql = "INSERT INTO dispenses VALUES (?1, 'taken', 'none', ?2, ?2, '', ?2, '', 1, 0, '', '')";
+    device.execute(sql, [id.as_str(), "1x50000"]).unwrap();
+    drop(device);
+    let (code, json) = scene.admin_json(&["reconcile"]);
+    assert_eq!(
+        (code, whats(&json)),
+        (1, vec![("cassettes".into(), "dispense_not_in_journal".into())]),
+        "{json}"
+    );
+    let finding = &json["findings"][0];
+    assert_eq!((text(finding, "transaction_id"), text(finding, "amount")), (id, "-500.00".into()));
+}
+
+#[test]
+fn what_is_still_open_is_named_and_explains_the_difference() {
+    let scene = Scene::new();
+    for (point, place, what) in [
+        ("BEFORE_PRESENTED", "cassettes", "not_settled"),
+        ("BEFORE_CAPTURE", "cassettes", "pending_in_journal"),
+        ("CAPTURE_ANSWERED", "", ""),
+    ] {
+        let died = scene.atm.run(&["withdraw", "500", "--card", &scene.customer.card, "--crash-at", point]);
+        assert_eq!(died.code, -1, "{point}: {died:?}");
+        let (code, json) = scene.admin_json(&["reconcile"]);
+        assert_eq!((code, json["explained"].as_bool()), (0, Some(true)), "{point}: {json}");
+        let expected = if what.is_empty() { vec![] } else { vec![(place.to_owned(), what.to_owned())] };
+        assert_eq!(whats(&json), expected, "{point}: {json}");
+        let open = scene.atm.journaled().into_iter().rfind(|record| record.state != "DONE").unwrap();
+        if !what.is_empty() {
+            assert_eq!(text(&json["findings"][0], "transaction_id"), open.id, "{point}");
+        }
+        assert_eq!(scene.atm.run(&["recover"]).code, 0, "{point}");
+        scene.assert_all_agrees(point);
+    }
+}
+
+#[test]
+fn a_bank_that_went_back_hears_of_operators_cash_again() {
+    let mut bank = OwnBank::new();
+    let customer = bank.customer(1, "1000");
+    let mut atm = Atm::new(&bank.gateway());
+    assert_eq!(atm.run(&["withdraw", "100", "--card", &customer.card]).code, 0);
+    bank.stop();
+    bank.back_up_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    let admin = |atm: &Atm, bank: &OwnBank, arguments: &[&str]| {
+        let mut command = atm.command(&["admin", "--json", "--operator-token-file"]);
+        said(command.arg(bank.operator_token_file()).args(arguments))
+    };
+    assert_eq!(admin(&atm, &bank, &["load", "1000=5"]).code, 0);
+    bank.stop();
+    bank.restore_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    let lost = admin(&atm, &bank, &["reconcile"]);
+    assert_eq!((lost.code, whats(&lost.json())), (1, vec![("cassettes".into(), "missing_in_books".into())]));
+    let (code, json) = atm.run_json(&["recover"]);
+    assert_eq!((code, json["movements_pending"].as_u64()), (3, Some(1)), "{json}");
+    assert_eq!(admin(&atm, &bank, &["reconcile"]).code, 0, "it is named, and waits for the token");
+    let token = bank.operator_token_file();
+    assert_eq!(atm.run(&["recover", "--operator-token-file", token.to_str().unwrap()]).code, 0);
+    let agreed = admin(&atm, &bank, &["reconcile"]);
+    assert_eq!((agreed.code, agreed.json()["agrees"].as_bool()), (0, Some(true)), "{agreed:?}");
+    bank.stop();
+}
+
+#[test]
 fn what_the_journal_forgot_still_counts() {
     let scene = Scene::new();
     assert_eq!(scene.admin(&["load", "1000=5"]).code, 0);
@@ -484,6 +558,17 @@ fn notes_that_the_device_lost_are_counted_where_a_person_found_them() {
         assert_eq!(scene.cassettes() == before, place == "cassettes");
         scene.assert_all_agrees(place);
     }
+    // The customer got a part of it, and nobody knows where the rest is.
+    let scene = Scene::new();
+    let id = scene.suspect("status-unknown");
+    assert_eq!(
+        scene.admin(&["resolve", &id, "--presented", "500", "--operator", "R", "--reason", "camera"]).code,
+        0
+    );
+    let (code, json) = scene.admin_json(&["reconcile"]);
+    assert_eq!((code, text(&json["findings"][0], "what")), (1, "device_disagrees".into()), "{json}");
+    assert_eq!(text(&json["findings"][0], "amount"), "-180.00");
+
     // Nobody said where: the withdrawal is named, until a count says what is there.
     let scene = Scene::new();
     let id = scene.suspect("status-unknown");

@@ -306,3 +306,43 @@ fn a_journal_of_the_version_before_is_brought_up_once_and_is_whole_afterwards() 
         .unwrap();
     assert!(open_at(home.path(), &clock()).is_err(), "and it is protected from now on");
 }
+
+#[test]
+fn what_was_forgotten_still_counts_as_a_sum_and_the_sum_is_guarded() {
+    let home = tempfile::tempdir().unwrap();
+    let (clock, ids) = (clock(), SeededIds::new(6));
+    let mut journal = open_at(home.path(), &clock).unwrap();
+    for _ in 0..300 {
+        one_withdrawal(&mut journal, &ids);
+    }
+    let sums = |journal: &Journal| {
+        let expected = journal.expected().unwrap();
+        Account::ALL.iter().map(|place| (expected.notes(*place), expected.value(*place))).collect::<Vec<_>>()
+    };
+    let before = sums(&journal);
+    assert!(before.iter().any(|(notes, value)| !notes.is_zero() && *value != 0), "{before:?}");
+    journal.boot(ids.uuid_v7()).unwrap();
+    drop(journal);
+    clock.advance(31 * DAY);
+    let kept: Vec<_> = (0..4)
+        .map(|_| {
+            let journal = open_at(home.path(), &clock).unwrap();
+            assert_eq!(sums(&journal), before);
+            journal.all_transactions().unwrap().len()
+        })
+        .collect();
+    assert!(kept[0] > 0 && kept[3] == 0, "in pieces: {kept:?}");
+    for sql in [
+        "UPDATE carried SET count = count + 1 WHERE place = 'cassettes'",
+        "DELETE FROM carried WHERE place = 'cassettes' AND denomination = 0",
+        "DELETE FROM carried",
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(home.path()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        Connection::open(copy.path().join(FILE_NAME)).unwrap().execute_batch(sql).unwrap();
+        assert!(matches!(open_at(copy.path(), &clock), Err(JournalError::Damaged(_))), "{sql}");
+    }
+}

@@ -95,21 +95,19 @@ pub(crate) struct Effect {
     pub(crate) value: i64,
 }
 
+/// Place, denomination and count; under the denomination 0 what the notes count in the books, in minor units.
+pub(super) type Carried = Vec<(Account, i64, i64)>;
+
 /// What the journal keeps, and the sum of what it does not keep any more.
 pub(crate) struct Expected {
-    /// Place, denomination, count; under the denomination 0 what the notes count in the books.
-    carried: Vec<(Account, i64, i64)>,
+    carried: Carried,
     pub(crate) records: Vec<Record>,
     pub(crate) movements: Vec<Movement>,
 }
 
 impl Expected {
-    pub(super) fn new(
-        carried: &[(Account, i64, i64)],
-        records: Vec<Record>,
-        movements: Vec<Movement>,
-    ) -> Self {
-        Self { carried: carried.to_vec(), records, movements }
+    pub(super) fn new(carried: Carried, records: Vec<Record>, movements: Vec<Movement>) -> Self {
+        Self { carried, records, movements }
     }
 
     /// The notes that must be in a place.
@@ -153,7 +151,7 @@ impl Expected {
     }
 
     /// What has to be carried on when these are forgotten, so that every sum stays as it is.
-    pub(super) fn carried_without(&self, gone: &[String]) -> Vec<(Account, i64, i64)> {
+    pub(super) fn carried_without(&self, gone: &[String]) -> Carried {
         let stays = |id: TransactionId| !gone.contains(&id.to_string());
         let rest = Self {
             carried: Vec::new(),

@@ -32,7 +32,7 @@ use uuid::Uuid;
 use crate::crash::crash_point;
 use crate::durable::DurableError;
 
-pub(crate) use expected::{Counts, Expected};
+pub(crate) use expected::{Counts, Effect, Expected};
 pub(crate) use machine::{AccountBalance, Ending, Event, Kind, Plan, State};
 pub(crate) use movement::{Account, Movement, MovementState};
 pub(crate) use record::{CardTag, Intent, PaidIn, Record};

@@ -8,6 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::chain::{Subject, hash};
+use super::expected::Carried;
 use super::machine::{AccountBalance, Ending, Kind, State};
 use super::movement::{Account, Movement, MovementState};
 use super::record::{CardTag, Intent, Record};
@@ -323,12 +324,23 @@ pub(super) struct RawMachine {
     enrolled_as: Option<String>,
 }
 
-/// What compacted rows said about cash: place, denomination, count.
-pub(super) fn carried(connection: &Connection) -> Result<Vec<(String, i64, i64)>, rusqlite::Error> {
-    connection
-        .prepare_cached("SELECT place, denomination, count FROM carried")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect()
+/// What compacted rows said about cash: place, denomination, count. Nothing when it is not what was written.
+pub(super) fn carried(connection: &Connection) -> Result<Option<Carried>, rusqlite::Error> {
+    let shortened: bool = connection.query_row("SELECT sequence > 0 FROM anchor", [], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached("SELECT place, denomination, count, hash FROM carried")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (place, denomination, count): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let Some(account) = Account::of_name(&place) else { return Ok(None) };
+        if hash(&(&place, denomination, count)) != row.get::<_, Vec<u8>>(3)? {
+            return Ok(None);
+        }
+        found.push((account, denomination, count));
+    }
+    // Each place has a row for its worth, also when that is nothing.
+    let worths = found.iter().filter(|(_, denomination, _)| *denomination == 0).count();
+    Ok((worths == if shortened { Account::ALL.len() } else { 0 }).then_some(found))
 }
 
 /// Replaces it.
@@ -337,9 +349,10 @@ pub(super) fn write_carried(
     carried: &[(Account, i64, i64)],
 ) -> Result<(), rusqlite::Error> {
     transaction.execute("DELETE FROM carried", [])?;
-    let mut insert = transaction.prepare_cached("INSERT INTO carried VALUES (?1, ?2, ?3)")?;
+    let mut insert = transaction.prepare_cached("INSERT INTO carried VALUES (?1, ?2, ?3, ?4)")?;
     carried.iter().try_for_each(|(place, denomination, count)| {
-        insert.execute(params![place.name(), denomination, count]).map(drop)
+        let hash = hash(&(place.name(), denomination, count));
+        insert.execute(params![place.name(), denomination, count, hash]).map(drop)
     })
 }
 

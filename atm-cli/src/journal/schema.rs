@@ -81,6 +81,7 @@ CREATE TABLE carried (
     place TEXT NOT NULL,
     denomination INTEGER NOT NULL,
     count INTEGER NOT NULL,
+    hash BLOB NOT NULL,
     PRIMARY KEY (place, denomination)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE anchor (

@@ -13,7 +13,7 @@ use super::JournalError;
 use super::chain::{self, Subject, What};
 use super::expected::Expected;
 use super::machine::{self, Event, State};
-use super::movement::{Account, Movement, MovementState};
+use super::movement::{Movement, MovementState};
 use super::record::{Intent, PaidIn, Record};
 use super::status::Status;
 use super::{compact, points, rows, schema};
@@ -26,6 +26,8 @@ const SHAPE: Shape = Shape {
     oldest: schema::OLDEST,
     reserve: 1 << 20,
 };
+
+const CARRIED_DAMAGED: &str = "the sum of what was compacted is not what was written";
 
 pub(super) struct Store {
     database: Database,
@@ -52,6 +54,9 @@ impl Store {
         }
         if database.read(schema::terminal)? != terminal.to_string() {
             return Err(JournalError::OtherTerminal { path: path.to_path_buf() });
+        }
+        if database.read(rows::carried)?.is_none() {
+            return Err(database.damaged(CARRIED_DAMAGED).into());
         }
         let seen = database.read(chain::verify)?.map_err(|what| database.damaged(&what))?;
         Ok(Self { database, seen })
@@ -208,14 +213,9 @@ impl Store {
 
     /// What must be in each place.
     pub(super) fn expected(&self) -> Result<Expected, JournalError> {
-        let raw = self.database.read(rows::carried)?;
-        let mut carried = Vec::with_capacity(raw.len());
-        for (place, denomination, count) in raw {
-            let place = Account::of_name(&place)
-                .ok_or_else(|| self.database.damaged("carries cash in a place that there is not"))?;
-            carried.push((place, denomination, count));
-        }
-        Ok(Expected::new(&carried, self.transactions(false)?, self.movements(false)?))
+        let carried =
+            self.database.read(rows::carried)?.ok_or_else(|| self.database.damaged(CARRIED_DAMAGED))?;
+        Ok(Expected::new(carried, self.transactions(false)?, self.movements(false)?))
     }
 
     /// Everything that was ever written about a transaction, for people.

@@ -70,8 +70,12 @@ impl OwnBank {
         customer
     }
 
+    pub(crate) fn operator_token_file(&self) -> PathBuf {
+        self.bank.as_ref().unwrap().operator_token_file().to_owned()
+    }
+
     pub(crate) fn admin(&self, arguments: &[&str]) -> Said {
-        let token = self.bank.as_ref().unwrap().operator_token_file().to_owned();
+        let token = self.operator_token_file();
         let mut command = cli(&self.gateway());
         command.arg("admin").args(arguments).arg("--operator-token-file").arg(token);
         said(command.env("ATM_PIN", PIN))

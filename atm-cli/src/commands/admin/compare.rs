@@ -12,7 +12,7 @@ use atm_types::{Currency, Money};
 
 use super::cash::{self, PLACES};
 use crate::device::{Dispense, Notes, Remembered, Step};
-use crate::journal::{Account, Counts, Expected, Kind, Movement, MovementState, Record, State};
+use crate::journal::{Account, Counts, Effect, Expected, Kind, Movement, MovementState, Record, State};
 
 /// The books of one place.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ pub(super) struct Book {
 pub(super) struct Evidence<'a> {
     pub(super) currency: Currency,
     pub(super) expected: &'a Expected,
+    /// All of its effects.
+    pub(super) effects: &'a [Effect],
     pub(super) counted: &'a [(Account, Notes)],
     pub(super) history: &'a [Remembered],
     pub(super) books: &'a [(Account, Book)],
@@ -131,8 +133,7 @@ impl Evidence<'_> {
         let about = self.expected.movements.iter().filter(|movement| movement.about == Some(record.id()));
         let ids: BTreeSet<_> = about.map(|movement| movement.id).chain([record.id()]).collect();
         let mut counts = Counts::default();
-        let effects = self.expected.effects();
-        for effect in effects.iter().filter(|effect| effect.place == place && ids.contains(&effect.id)) {
+        for effect in self.effects.iter().filter(|effect| effect.place == place && ids.contains(&effect.id)) {
             counts.add(&effect.notes);
         }
         counts
@@ -180,7 +181,7 @@ impl Evidence<'_> {
     /// The books against the journal.
     fn book(&self, place: Account, book: &Book) -> Vec<Finding> {
         let mut expected: BTreeMap<String, i64> = BTreeMap::new();
-        for effect in self.expected.effects().into_iter().filter(|effect| effect.place == place) {
+        for effect in self.effects.iter().filter(|effect| effect.place == place) {
             let value = expected.entry(effect.id.to_string()).or_default();
             *value = value.saturating_add(effect.value);
         }

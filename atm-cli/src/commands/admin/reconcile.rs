@@ -94,6 +94,7 @@ pub(super) async fn run(
     let evidence = Evidence {
         currency: machine.currency,
         expected: &expected,
+        effects: &expected.effects(),
         counted: &counted,
         history: &history,
         books: &books,
