@@ -262,9 +262,13 @@ fn a_machine_that_is_killed_in_the_gap_tells_the_story_when_it_recovers() {
     assert_eq!(atm.journaled()[0].state, "DISPENSING");
     let said = atm.run(&["recover"]);
     assert_eq!(said.code, 0, "{said:?}");
-    for words in
-        ["is DISPENSING; asking the dispenser", "the customer got 500.00 BDT", "1 settled, 0 still open"]
-    {
+    for words in [
+        "is DISPENSING; asking the dispenser",
+        "found: the device was about to be told to pay out 1 x 500",
+        "now: the device presented 500.00 BDT",
+        "the customer got 500.00 BDT",
+        "1 settled, 0 still open",
+    ] {
         assert!(said.stdout.contains(words), "{words}: {said:?}");
     }
     assert_eq!(house.balance(&customer), ("500.00".into(), "500.00".into()));

@@ -10,7 +10,7 @@ use super::Context;
 use crate::exit::{Exit, Failure};
 use crate::flow::{self, Machine, Redriven};
 use crate::journal::{Kind, Plan, Record, State};
-use crate::output::{Receipt, Status};
+use crate::output::{Receipt, Status, tell_story};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -116,6 +116,7 @@ async fn settle_all(
         let (was, id) = (record.state, record.id());
         let after = |error| flow::journal_after(&error, id);
         tell_before(context, &record);
+        let found = machine.journal.story(id).map_err(after)?.len();
         let record = if silences < SILENCES {
             let deadline = Deadline::after(context.global.deadline);
             let record = machine.settle(record, deadline).await.map_err(after)?;
@@ -133,6 +134,9 @@ async fn settle_all(
             | Plan::Stack
             | Plan::Return => silences + 1,
         };
+        let story = machine.journal.story(id).map_err(after)?;
+        let steps: Vec<String> = story.into_iter().map(|(event, _)| event).collect();
+        tell_story(context.screen, &record, &steps, found);
         tell_after(context, &record);
         transactions.push((was, record));
     }

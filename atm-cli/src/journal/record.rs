@@ -126,6 +126,12 @@ impl Record {
         }
     }
 
+    /// A transaction at its INTENT, for tests that only look at it.
+    #[cfg(test)]
+    pub(crate) fn for_tests(intent: &Intent) -> Self {
+        Self::begun(intent, None, 0)
+    }
+
     /// The record once `event` has led to `state`. What the event does not speak of stays as it was.
     pub(super) fn after(mut self, state: State, event: &Event, now: Timestamp) -> Self {
         self.state = state;

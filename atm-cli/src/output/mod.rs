@@ -5,6 +5,7 @@
 //! messages for people on standard error.
 
 mod money;
+mod story;
 mod table;
 
 use std::io::Write;
@@ -13,6 +14,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 pub(crate) use money::{Receipt, Status, show_failure, state_name};
+pub(crate) use story::tell as tell_story;
 pub(crate) use table::Table;
 
 const ALARM: Style = AnsiColor::Red.on_default().bold();
