@@ -56,6 +56,28 @@ fn the_readme_starts_with_commands_that_the_checks_run() {
     }
 }
 
+#[test]
+fn the_failure_tables_name_tests_and_crash_points_that_exist() {
+    let page = std::fs::read_to_string(repository().join("docs/EXACTLY_ONCE.md")).expect("the page is there");
+    let code: String = tracked(".rs").into_iter().map(|(_, text)| text).collect();
+    let rows = page.lines().filter(|line| line.starts_with('|') && line.matches('|').count() == 7);
+    let mut named = 0;
+    for row in rows {
+        let last = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default();
+        for name in last.split('`').skip(1).step_by(2) {
+            // A test is a function; a crash point, fault or scenario stands in quotes or is a variant.
+            let is_test = name.contains('_') && name.chars().all(|letter| !letter.is_uppercase());
+            let text = if is_test { format!("fn {name}(") } else { name.to_owned() };
+            assert!(
+                code.is_empty() || code.contains(&text),
+                "docs/EXACTLY_ONCE.md names `{name}`, which is nowhere"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 40, "the tables were not found: {named}");
+}
+
 /// Path and text of every tracked text file whose name ends so; none outside a git work tree, said loudly.
 fn tracked(ending: &str) -> Vec<(PathBuf, String)> {
     if !succeeds("git", &["-C", &repository().to_string_lossy(), "rev-parse"]) {
