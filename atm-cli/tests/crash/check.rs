@@ -13,6 +13,8 @@ use crate::support::Atm;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) kills: u32,
+    /// Runs in which the other fault really struck.
+    pub(crate) faults: u32,
     pub(crate) suspects: u32,
     pub(crate) late_captures: u32,
     pub(crate) tombstones: u32,
@@ -21,6 +23,7 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn add(&mut self, other: Self) {
         self.kills += other.kills;
+        self.faults += other.faults;
         self.suspects += other.suspects;
         self.late_captures += other.late_captures;
         self.tombstones += other.tombstones;

@@ -84,6 +84,23 @@ impl<'a> Stage<'a> {
             .collect()
     }
 
+    /// The first request of its command that carries money: sign-on comes before it, and log-in where there is a
+    /// customer.
+    pub(crate) fn first_money_call(scenario: Scenario) -> u32 {
+        match scenario {
+            Scenario::Withdrawal
+            | Scenario::Deposit
+            | Scenario::Transfer
+            | Scenario::WithdrawalWith(_)
+            | Scenario::Migration => 3,
+            Scenario::RecoverSilence
+            | Scenario::RecoverDeposit
+            | Scenario::RecoverResolved
+            | Scenario::RecoverLate
+            | Scenario::Forgetting => 2,
+        }
+    }
+
     fn arguments(&self, scenario: Scenario) -> Vec<&str> {
         match scenario {
             Scenario::Withdrawal | Scenario::WithdrawalWith(_) | Scenario::Migration => {
@@ -161,6 +178,12 @@ pub(crate) const FAULTS: [Fault; 4] =
     [Fault::LostRequest, Fault::LostAnswer, Fault::DeadGateway, Fault::DeadLedger];
 
 impl Stage<'_> {
+    /// How much was lost or refused so far between the gateway and the ledger, which serves one stage after the other.
+    pub(crate) fn lost_at_ledger(&self) -> u32 {
+        let counts = self.bank.ledger_wire.counts();
+        counts.refused + counts.lost_requests
+    }
+
     /// Lets a fault happen from the request with this number on.
     pub(crate) fn strike(&self, fault: Fault, number: u32) {
         match fault {
@@ -171,14 +194,15 @@ impl Stage<'_> {
         }
     }
 
-    /// Everything works again.
-    pub(crate) fn heal(&self) {
+    /// Everything works again. Says whether anything was lost or refused until then.
+    pub(crate) fn heal(&self, before: u32) -> bool {
         self.wire.set(Mode::Clean);
         self.bank.ledger_wire.set(Mode::Clean);
+        let struck = self.wire.counts().struck() || self.lost_at_ledger() > before;
         // The gateway's connection to the ledger comes back by itself.
         for _ in 0..500 {
             if self.bank.try_booked() {
-                return;
+                return struck;
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -50,6 +50,11 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Whether anything at all was lost or refused.
+    pub(crate) fn struck(&self) -> bool {
+        self.refused + self.lost_requests + self.lost_answers > 0
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.requests += other.requests;
         self.refused += other.refused;
@@ -198,7 +203,10 @@ impl Shared {
                 self.counts.lost_answers += 1;
                 Fate::LoseAnswer
             }
-            Mode::DeadAfter(limit) if self.counts.requests > limit => Fate::LoseRequest,
+            Mode::DeadAfter(limit) if self.counts.requests > limit => {
+                self.counts.lost_requests += 1;
+                Fate::LoseRequest
+            }
             Mode::SwallowRequestsAfter(_)
             | Mode::HoldBackAfter(_)
             | Mode::LoseRequest(_)
