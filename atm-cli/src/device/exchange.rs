@@ -33,7 +33,6 @@ impl Simulated {
     }
 
     /// Sets what is in a bin; what is missing went to the vault, and what is too much came from there.
-    #[allow(dead_code, reason = "the operators' commands use it")]
     pub(super) fn exchange_count(
         &mut self,
         id: Uuid,
@@ -71,7 +70,6 @@ impl Simulated {
     }
 }
 
-#[allow(dead_code, reason = "the operators' commands use it")]
 fn place(bin: Bin) -> Place {
     match bin {
         Bin::Cassettes => Place::Cassettes,

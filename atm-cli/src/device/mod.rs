@@ -167,7 +167,6 @@ pub(crate) struct Remembered {
 
 /// A bin that operators empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the operators' commands use it")]
 pub(crate) enum Bin {
     Cassettes,
     Reject,
@@ -225,11 +224,9 @@ pub(crate) trait CashDevice: Send {
     fn load(&mut self, id: Uuid, notes: &Notes) -> Result<(), DeviceError>;
 
     /// Operators take everything out of a bin; says what it was.
-    #[allow(dead_code, reason = "the operators' commands use it")]
     fn unload(&mut self, id: Uuid, bin: Bin) -> Result<Notes, DeviceError>;
 
     /// Operators set the counter of a bin to what they counted by hand; says what it was before.
-    #[allow(dead_code, reason = "the operators' commands use it")]
     fn recount(&mut self, id: Uuid, bin: Bin, counted: &Notes) -> Result<Notes, DeviceError>;
 
     /// What is to go wrong with the next dispense; [`Fault::None`] takes it back.

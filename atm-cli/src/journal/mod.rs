@@ -173,7 +173,6 @@ impl Journal {
     }
 
     /// Writes down a movement that belongs to no transaction, such as a load by operators.
-    #[allow(dead_code, reason = "the operators' commands use it")]
     pub(crate) fn move_cash(&mut self, movement: &Movement) -> Result<(), JournalError> {
         let status = self.store.status()?;
         crash_point!("BEFORE_CASH_MOVED");
