@@ -10,7 +10,7 @@ use atm_proto::gateway::{CashBin, MoveCashRequest};
 use atm_proto::types::Money;
 use atm_types::{IdSource, SystemIds};
 use serde_json::Value;
-use support::own_bank::OwnBank;
+use support::own_bank::{self, OwnBank};
 use support::proxy::{Mode, Proxy};
 use support::{Atm, Customer, House, Said, house, said, text};
 
@@ -268,7 +268,7 @@ fn a_load_without_an_id_is_finished_by_its_repeat_or_by_recover() {
 #[test]
 fn a_bank_that_falls_silent_after_the_notes_were_moved_is_told_later_once() {
     let scene = Scene::new();
-    for mode in [Mode::SwallowRequestsAfter(1), Mode::SwallowAnswersAfter(1)] {
+    for mode in [Mode::SwallowRequestsAfter(2), Mode::SwallowAnswersAfter(2)] {
         let proxy = Proxy::new(scene.house, 7);
         proxy.set(mode);
         let before = scene.notes_of("1000.00");
@@ -451,6 +451,20 @@ fn a_bank_that_went_back_hears_of_operators_cash_again() {
     let agreed = admin(&atm, &bank, &["reconcile"]);
     assert_eq!((agreed.code, agreed.json()["agrees"].as_bool()), (0, Some(true)), "{agreed:?}");
     bank.stop();
+}
+
+#[test]
+fn at_a_copy_of_the_machine_no_cash_is_moved() {
+    let scene = Scene::new();
+    let copy = Atm::new(&scene.house.gateway);
+    own_bank::copy(&scene.atm.state, &copy.state);
+    assert_eq!(scene.withdraw("20").code, 0);
+    for arguments in [&["load", "1000=5"][..], &["unload", "cassettes"], &["count", "cassettes:1000=0"]] {
+        let mut command = copy.command(&["admin", "--json", "--operator-token-file"]);
+        let said = said(command.arg(scene.token()).args(arguments));
+        assert_eq!((said.code, text(&said.json(), "reason")), (5, "fenced_off".into()), "{arguments:?}");
+    }
+    scene.assert_all_agrees("after nothing was moved");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use atm_proto::types::TransactionState;
 use atm_types::Money;
 use tonic::Code;
 
-use super::{Machine, journal_before, judge, sign_on};
+use super::{Machine, journal_before, judge};
 use crate::client::AdminClient;
 use crate::device::{Bin, Notes, PresentStatus, denominations};
 use crate::exit::{Exit, Failure};
@@ -28,12 +28,14 @@ pub(crate) struct Told {
 }
 
 impl Machine {
+    /// Whether another start took this one's place, as far as it knows.
+    pub(crate) fn is_fenced_off(&self) -> Result<bool, JournalError> {
+        Ok(self.journal.status()?.outage == Some(Outage::FencedOff))
+    }
+
     /// Whether operators may work at this machine: it has a name in the books, and its own device.
     pub(crate) fn check_for_operators(&mut self) -> Result<(), Failure> {
         let status = self.journal.status().map_err(|error| journal_before(&error))?;
-        if status.outage == Some(Outage::FencedOff) {
-            return Err(sign_on::fenced_off());
-        }
         if status.enrolled_as.is_none() {
             return Err(Failure::new(
                 Exit::Unavailable,

@@ -1,6 +1,7 @@
 //! What the commands about a machine's cash share: the opened machine, places and notes as people type them, and the
 //! bank that is told until it has said yes.
 
+use atm_rpc::deadline::Deadline;
 use atm_types::{Currency, Money, TransactionId};
 use serde::Serialize;
 use tonic::Code;
@@ -16,7 +17,8 @@ use crate::journal::{self, Account, Counts, Movement, MovementState};
 pub(super) const PLACES: [Account; 4] =
     [Account::Cassettes, Account::Reject, Account::Retract, Account::Deposit];
 
-/// Opens this machine for its operators. Nothing is made where there was no machine.
+/// Opens this machine for its operators. Nothing is made where there was no machine; at one that is fenced off nothing
+/// is done.
 pub(super) fn open(context: &Context) -> Result<Machine, Failure> {
     if !journal::exists_in(&context.state_directory()?) {
         return Err(Failure::new(
@@ -32,7 +34,9 @@ pub(super) fn open(context: &Context) -> Result<Machine, Failure> {
         return Err(Failure::new(Exit::WrongUse, "other_currency", message));
     }
     machine.check_for_operators()?;
-    machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
+    if !machine.is_fenced_off().map_err(|error| flow::journal_before(&error))? {
+        machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
+    }
     Ok(machine)
 }
 
@@ -45,12 +49,15 @@ pub(super) fn own_machine(context: &Context) -> Result<Option<Machine>, Failure>
     context.machine(&terminal).map(Some)
 }
 
-/// Asks the bank for something harmless before anything is moved: is it there, and does it take this token?
+/// Signs on, and asks the bank for something harmless, before anything is moved: is this disk the one that may go on,
+/// is the bank there, and does it take this token?
 pub(super) async fn check_bank(
     context: &Context,
-    machine: &Machine,
+    machine: &mut Machine,
     client: &AdminClient,
 ) -> Result<(), Failure> {
+    machine.sign_on(Deadline::after(context.global.deadline)).await?;
+    machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
     let answer = client.cash_position(machine.bank.atm_id(), context.global.deadline).await;
     let currency = answer.map_err(|error| read_failure(&error))?.currency_code;
     if currency == machine.currency.code() {

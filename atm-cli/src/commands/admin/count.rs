@@ -85,7 +85,7 @@ pub(super) async fn run(context: &Context, client: &AdminClient, args: &CountArg
     if counted.is_empty() {
         return show(context, &machine);
     }
-    cash::check_bank(context, &machine, client).await?;
+    cash::check_bank(context, &mut machine, client).await?;
     let lines = compare(&machine, &counted)?;
     let agreed = lines.iter().all(|line| line.device == line.journal && line.counted == Some(line.device));
     show_lines(context, &lines);

@@ -85,7 +85,7 @@ pub(super) async fn load(context: &Context, client: &AdminClient, args: &LoadArg
         notes.add(denomination, count);
     }
     let mut machine = cash::open(context)?;
-    cash::check_bank(context, &machine, client).await?;
+    cash::check_bank(context, &mut machine, client).await?;
     let places = (Account::Vault, Account::Cassettes);
     let same = |known: &Movement| (known.from, known.to) == places && known.notes == notes;
     let begun = cash::begun_before(&machine, client, args.id.transaction_id, same).await?;
@@ -113,7 +113,7 @@ pub(super) async fn unload(
         }
     };
     let mut machine = cash::open(context)?;
-    cash::check_bank(context, &machine, client).await?;
+    cash::check_bank(context, &mut machine, client).await?;
     let mut notes = machine.counted(place).map_err(|error| flow::journal_before(&error))?;
     if let Some(only) = only {
         notes = [(only, notes.of(only))].into_iter().collect();

@@ -21,7 +21,7 @@ Examples:
   atm-cli admin reconcile --json
 
 Compares what this machine's device counts, what its journal says must be there, and what the books say, for every \
-place; and names the transaction behind each difference. Changes nothing. Exit code 0: everything agrees, or each \
+place; and names the transaction behind each difference. Moves nothing. Exit code 0: everything agrees, or each \
 difference is explained by a transaction that is still open and is named. Exit code 1: something is unexplained.";
 
 /// How often the books are read again while they change.
