@@ -195,6 +195,34 @@ fn a_bank_restored_from_an_older_backup_is_noticed_and_told_again_what_it_forgot
     bank.stop();
 }
 
+#[test]
+fn what_a_bank_forgot_is_told_again_however_late_and_whatever_the_clock_of_the_machine_says() {
+    let mut bank = OwnBank::new();
+    let customer = bank.customer(1, "1000");
+    let mut atm = Atm::new(&bank.gateway());
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    bank.stop();
+    bank.back_up_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    assert_eq!(withdraw(&atm, &customer.card, "100").0, 0);
+    assert_eq!(withdraw(&atm, &customer.card, "20").0, 0);
+    bank.stop();
+    bank.restore_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+
+    // The machine hears of it forty days later, and a person comes forty days after that.
+    let late = ["withdraw", "5", "--card", &customer.card, "--days-ahead", "40"];
+    let (code, json) = atm.run_json(&late);
+    assert_eq!((code, text(&json, "reason")), (5, "bank_went_back".into()));
+    let (code, json) = atm.run_json(&["recover", "--days-ahead", "80"]);
+    assert_eq!((code, json["in_service"].as_bool()), (0, Some(true)), "{json}");
+    let balance = atm.json(&["balance", "--card", &customer.card]);
+    assert_eq!(text(&balance, "balance"), "870.00", "1000 - 10 - 100 - 20: all that came out");
+    bank.stop();
+}
+
 /// Runs a script in a file system of three megabytes of its own, or says why not.
 fn on_a_small_disk(disk: &Path, script: &str) -> Option<Said> {
     let mount = format!("mount -t tmpfs -o size=3m tmpfs '{}' && {script}", disk.display());

@@ -242,7 +242,7 @@ fn an_id_that_only_the_bank_knows_is_answered_and_never_dispensed() {
     atm.json(&arguments);
     // Forty days later the journal has forgotten it; the bank never does.
     let later = [&arguments[..], &["--days-ahead", "40"]].concat();
-    assert_eq!(text(&atm.json(&later), "status"), "captured", "at the start after that it is gone");
+    assert_eq!(text(&atm.json(&later), "status"), "captured", "forgotten once the bank is heard");
     let replayed = atm.json(&later);
     assert_eq!((text(&replayed, "status"), text(&replayed, "balance")), ("captured".into(), "900.00".into()));
     assert!(atm.journaled().is_empty(), "nothing was begun, so nothing was dispensed");

@@ -64,7 +64,8 @@ impl Machine {
             return self.journal.go_out_of_service(Outage::BankWentBack);
         }
         self.journal.saw(head);
-        Ok(())
+        // What ended long ago may still be all that a bank which went back can learn it from.
+        if outage.is_none() { self.journal.forget() } else { Ok(()) }
     }
 
     /// A bank that went back has to be told again, whatever else happens until then.

@@ -7,7 +7,8 @@
 //! event is a transaction with `synchronous=FULL`: when a method returns, the event survives a power cut.
 //!
 //! Three kinds of things are kept: transactions ([`Record`]), cash that moved inside the machine ([`Movement`]), and
-//! the machine itself ([`Status`]). What ended more than thirty days ago is forgotten.
+//! the machine itself ([`Status`]). What ended more than thirty days ago is forgotten, once the bank has shown that it
+//! has not gone back.
 
 mod chain;
 mod compact;
@@ -103,11 +104,17 @@ impl Journal {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, JournalError> {
         let lock = DirectoryLock::acquire(directory)?;
-        let now = clock.now();
-        let mut store = Store::open(&directory.join(FILE_NAME), terminal, now)?;
-        let cutoff = now.as_nanos().saturating_sub(i64::try_from(KEPT.as_nanos()).unwrap_or(i64::MAX));
-        store.compact(Timestamp::from_nanos(cutoff), FORGOTTEN_AT_ONCE)?;
+        let store = Store::open(&directory.join(FILE_NAME), terminal, clock.now())?;
         Ok(Self { store, clock, _lock: lock })
+    }
+
+    /// Forgets what ended long ago, a bounded piece of it. Only for a machine whose bank has just shown that it has
+    /// not gone back: until then all that is kept may have to be told again, however old it is.
+    pub(crate) fn forget(&mut self) -> Result<(), JournalError> {
+        let kept = i64::try_from(KEPT.as_nanos()).unwrap_or(i64::MAX);
+        let cutoff = self.clock.now().as_nanos().saturating_sub(kept);
+        self.store.compact(Timestamp::from_nanos(cutoff), FORGOTTEN_AT_ONCE)?;
+        Ok(())
     }
 
     /// The transaction with this id, if it was begun here.
