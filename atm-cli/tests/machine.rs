@@ -223,6 +223,28 @@ fn what_a_bank_forgot_is_told_again_however_late_and_whatever_the_clock_of_the_m
     bank.stop();
 }
 
+#[test]
+fn a_bank_that_forgot_the_whole_machine_gets_its_captures_all_the_same() {
+    let mut bank = OwnBank::new();
+    let customer = bank.customer(1, "1000");
+    let mut atm = Atm::new(&bank.gateway());
+    bank.stop();
+    bank.back_up_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    // The machine is new on Tuesday, and so are its accounts.
+    assert_eq!(withdraw(&atm, &customer.card, "100").0, 0);
+    bank.stop();
+    bank.restore_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    let (code, json) = atm.run_json(&["recover"]);
+    assert_eq!((code, json["redriven"]["alarms"].as_u64()), (0, Some(0)), "{json}");
+    let balance = atm.json(&["balance", "--card", &customer.card]);
+    assert_eq!(text(&balance, "balance"), "900.00");
+    bank.stop();
+}
+
 /// Runs a script in a file system of three megabytes of its own, or says why not.
 fn on_a_small_disk(disk: &Path, script: &str) -> Option<Said> {
     let mount = format!("mount -t tmpfs -o size=3m tmpfs '{}' && {script}", disk.display());

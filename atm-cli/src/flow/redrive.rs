@@ -42,19 +42,7 @@ impl Machine {
     /// have been settled before.
     pub(crate) async fn redrive(&mut self, time: std::time::Duration) -> Result<Redriven, JournalError> {
         let mut redriven = Redriven::default();
-        for record in self.journal.all_transactions()? {
-            if redriven.silent > 0 {
-                break;
-            }
-            match self.redrive_one(&record, Deadline::after(time)).await? {
-                Ended::Told => redriven.told += 1,
-                Ended::Alarm(why) => {
-                    redriven.alarms += 1;
-                    self.screen.alarm(&format!("{}: {why}; a person must look", record.id()));
-                }
-                Ended::Silent => redriven.silent += 1,
-            }
-        }
+        // First: they open the machine's accounts again, which a capture needs and cannot open.
         for movement in self.journal.all_movements()? {
             if redriven.silent > 0 {
                 break;
@@ -71,6 +59,19 @@ impl Machine {
                 Told::Posted => redriven.told += 1,
                 Told::Refused(_) => redriven.alarms += 1,
                 Told::Silence => redriven.silent += 1,
+            }
+        }
+        for record in self.journal.all_transactions()? {
+            if redriven.silent > 0 {
+                break;
+            }
+            match self.redrive_one(&record, Deadline::after(time)).await? {
+                Ended::Told => redriven.told += 1,
+                Ended::Alarm(why) => {
+                    redriven.alarms += 1;
+                    self.screen.alarm(&format!("{}: {why}; a person must look", record.id()));
+                }
+                Ended::Silent => redriven.silent += 1,
             }
         }
         if redriven.silent == 0 {
