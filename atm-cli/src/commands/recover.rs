@@ -77,6 +77,11 @@ pub(crate) async fn run(context: &Context, args: &RecoverArgs) -> Result<Exit, F
     if let Err(failure) = signed_on {
         return not_signed_on(context, &machine, open, failure);
     }
+    if machine.must_redrive().map_err(before)? {
+        // Without the accounts that they open, a capture of cash that is out would be refused.
+        let mut told = Redriven::default();
+        machine.redrive_movements(context.global.deadline, &mut told).await.map_err(before)?;
+    }
     let transactions = settle_all(context, &mut machine, open).await?;
     let grace = Deadline::after(context.global.deadline);
     machine.settle_movements(grace).await.map_err(before)?;

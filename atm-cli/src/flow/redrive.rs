@@ -42,25 +42,7 @@ impl Machine {
     /// have been settled before.
     pub(crate) async fn redrive(&mut self, time: std::time::Duration) -> Result<Redriven, JournalError> {
         let mut redriven = Redriven::default();
-        // First: they open the machine's accounts again, which a capture needs and cannot open.
-        for movement in self.journal.all_movements()? {
-            if redriven.silent > 0 {
-                break;
-            }
-            match movement.state {
-                MovementState::Refused | MovementState::OperatorPending => continue,
-                MovementState::OperatorPosted => {
-                    self.journal.tell_again(&movement)?;
-                    continue;
-                }
-                MovementState::Pending | MovementState::Posted => {}
-            }
-            match self.tell(&movement, Deadline::after(time)).await {
-                Told::Posted => redriven.told += 1,
-                Told::Refused(_) => redriven.alarms += 1,
-                Told::Silence => redriven.silent += 1,
-            }
-        }
+        self.redrive_movements(time, &mut redriven).await?;
         for record in self.journal.all_transactions()? {
             if redriven.silent > 0 {
                 break;
@@ -85,6 +67,35 @@ impl Machine {
             }
         }
         Ok(redriven)
+    }
+
+    /// Tells the bank again of all cash movements. They come before all else, also before what is open is settled:
+    /// they open the machine's accounts again, which a capture needs and cannot open.
+    pub(crate) async fn redrive_movements(
+        &mut self,
+        time: std::time::Duration,
+        redriven: &mut Redriven,
+    ) -> Result<(), JournalError> {
+        self.finish_loads()?;
+        for movement in self.journal.all_movements()? {
+            if redriven.silent > 0 {
+                break;
+            }
+            match movement.state {
+                MovementState::Refused | MovementState::OperatorPending => continue,
+                MovementState::OperatorPosted => {
+                    self.journal.tell_again(&movement)?;
+                    continue;
+                }
+                MovementState::Pending | MovementState::Posted => {}
+            }
+            match self.tell(&movement, Deadline::after(time)).await {
+                Told::Posted => redriven.told += 1,
+                Told::Refused(_) => redriven.alarms += 1,
+                Told::Silence => redriven.silent += 1,
+            }
+        }
+        Ok(())
     }
 
     async fn redrive_one(&mut self, record: &Record, deadline: Deadline) -> Result<Ended, JournalError> {
