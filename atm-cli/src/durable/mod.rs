@@ -5,6 +5,7 @@
 //! one transaction with `synchronous=FULL`: when it returns, it survives a power cut. When the disk is full it
 //! lives on room that was kept for it.
 
+mod log;
 mod reserve;
 
 use std::fs::{File, OpenOptions};
@@ -65,6 +66,10 @@ impl Database {
             .map_err(io)?;
         let directory = path.parent().unwrap_or(Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+        if log::lost_its_middle(&log_of(path)).map_err(io)? {
+            let what = "its write-ahead log lost transactions in its middle".to_owned();
+            return Err(DurableError::Damaged { path: path.to_path_buf(), what });
+        }
         let connection = Connection::open(path).map_err(|source| storage(path, source))?;
         let reserve = Reserve::of(path, shape.reserve);
         let mut database = Self { connection, path: path.to_path_buf(), reserve };
@@ -176,6 +181,13 @@ impl Database {
     fn pragma(&self, name: &str) -> Result<i64, DurableError> {
         self.read(|connection| connection.pragma_query_value(None, name, |row| row.get(0)))
     }
+}
+
+/// Where SQLite keeps the log of a database.
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
 }
 
 fn is_full(error: &rusqlite::Error) -> bool {

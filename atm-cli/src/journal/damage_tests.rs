@@ -112,6 +112,40 @@ fn a_log_cut_at_every_frame_and_inside_of_every_frame_leaves_a_beginning_of_the_
 }
 
 #[test]
+fn a_byte_flipped_in_the_log_costs_at_most_the_newest_event_or_stops_the_service() {
+    let home = tempfile::tempdir().unwrap();
+    let ids = SeededIds::new(9);
+    drop(open_at(home.path(), &clock()).unwrap());
+    let mut journal = open_at(home.path(), &clock()).unwrap();
+    one_withdrawal(&mut journal, &ids);
+    let events = |journal: &Journal| {
+        let ids: Vec<_> = journal.all_transactions().unwrap().iter().map(Record::id).collect();
+        ids.into_iter().map(|id| journal.story(id).unwrap().len()).sum::<usize>()
+    };
+    let whole = events(&journal);
+    // As a kill leaves it: what follows the opening is in the log alone.
+    let wal_name = format!("{FILE_NAME}-wal");
+    let wal = fs::read(home.path().join(&wal_name)).unwrap();
+    let (mut stopped, mut torn) = (0, 0);
+    // A prime step, and every byte of the header and of the first frame's header.
+    for position in (0..56).chain((56..wal.len()).step_by(53)) {
+        let mut damaged = wal.clone();
+        damaged[position] ^= 1 << (position % 8);
+        let copy = copy_with(home.path(), &wal_name, &damaged);
+        match open_at(copy.path(), &clock()) {
+            Ok(journal) => {
+                assert!(events(&journal) + 1 >= whole, "byte {position}: {} of {whole}", events(&journal));
+                torn += 1;
+            }
+            Err(JournalError::Damaged(_)) => stopped += 1,
+            Err(error) => panic!("byte {position}: {error}"),
+        }
+    }
+    println!("{stopped} stopped the service, {torn} looked like a torn end");
+    assert!(stopped > 100 && torn > 10, "{stopped} {torn}");
+}
+
+#[test]
 fn a_byte_flipped_anywhere_is_detected_or_harmless_and_never_silent() {
     let home = tempfile::tempdir().unwrap();
     let ids = SeededIds::new(2);
