@@ -143,6 +143,23 @@ fn a_fenced_off_machine_serves_again_when_the_bank_has_decided_for_it() {
 }
 
 #[test]
+fn of_two_machines_with_one_disk_that_was_copied_while_a_start_was_under_way_one_pays_out() {
+    let house = house();
+    let customer = house.customer("1000");
+    let atm = Atm::new(&house.gateway);
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    for point in ["BOOT_PENDING", "SIGN_ON_ANSWERED"] {
+        assert_eq!(atm.run(&["recover", "--crash-at", point]).code, -1);
+        let clone = Atm::new(&house.gateway);
+        copy(&atm.state, &clone.state);
+        assert_eq!(withdraw(&atm, &customer.card, "20").0, 0, "{point}: the first one goes on");
+        let (code, json) = withdraw(&clone, &customer.card, "30");
+        assert_eq!((code, text(&json, "reason")), (5, "fenced_off".into()), "{point}");
+    }
+    assert_eq!(house.balance(&customer).0, "950.00", "1000 - 10 - 20 - 20");
+}
+
+#[test]
 fn a_bank_restored_from_an_older_backup_is_noticed_and_told_again_what_it_forgot() {
     let mut bank = OwnBank::new();
     let (joty, ahona) = (bank.customer(1, "1000"), bank.customer(2, "1000"));

@@ -31,6 +31,14 @@ impl Machine {
     /// A machine that is fenced off asks all the same: the bank alone decides which start goes on, and its operators
     /// may have decided anew, for instance after the bank itself had lost what it knew of this machine.
     pub(crate) async fn sign_on(&mut self, deadline: Deadline) -> Result<(), Failure> {
+        let status = self.journal.status().map_err(|error| journal_before(&error))?;
+        self.sign_on_once(deadline).await?;
+        // A start that was left over has the same id on every copy of the disk, and each of them may repeat it. Of the
+        // starts that follow it only one is let in.
+        if status.pending.is_some() { self.sign_on_once(deadline).await } else { Ok(()) }
+    }
+
+    async fn sign_on_once(&mut self, deadline: Deadline) -> Result<(), Failure> {
         let outage = self.journal.status().map_err(|error| journal_before(&error))?.outage;
         let boot = self.journal.boot(self.ids.uuid_v7()).map_err(|error| journal_before(&error))?;
         match self.bank.sign_on(boot, deadline).await {
