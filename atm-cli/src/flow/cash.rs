@@ -21,6 +21,9 @@ impl Machine {
             let message = format!("the notes in this machine are {}", self.currency);
             return Err(Failure::new(Exit::WrongUse, "other_currency", message));
         }
+        if kind != Kind::Transfer {
+            self.check_device_is_ours()?;
+        }
         match kind {
             Kind::Transfer => Ok(Notes::none()),
             Kind::Deposit => Notes::counted_in(amount).ok_or_else(|| cannot_be_paid_in(amount)),
@@ -29,6 +32,18 @@ impl Machine {
                 device::plan(&cassettes, amount.minor_units()).map_err(|nearest| cannot_pay(amount, nearest))
             }
         }
+    }
+
+    /// What another device has in its cassettes is not this machine's to pay out.
+    fn check_device_is_ours(&self) -> Result<(), Failure> {
+        if self.device_is_ours {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Unavailable,
+            "other_device",
+            "this is not the cash device that the journal belongs to; put its dispenser.sqlite3 back. Nothing was sent",
+        ))
     }
 
     /// What is in the cassettes, or will be once a new machine is enrolled.
@@ -41,14 +56,7 @@ impl Machine {
 
     /// Makes sure that the device may be used for new business.
     pub(super) fn check_device(&mut self) -> Result<(), Failure> {
-        if !self.device_is_ours {
-            return Err(Failure::new(
-                Exit::Unavailable,
-                "other_device",
-                "this is not the cash device that the journal belongs to; put its dispenser.sqlite3 back. Nothing \
-                 was sent",
-            ));
-        }
+        self.check_device_is_ours()?;
         if self.device.has_room() { Ok(()) } else { Err(super::journal_before(&JournalError::NoRoom)) }
     }
 

@@ -285,6 +285,9 @@ async fn a_device_that_is_not_the_journals_own_serves_nobody_and_its_silence_is_
     assert_eq!(scene.only().state, State::Suspect);
     let failure = scene.withdraw(&session, 100).await.unwrap_err();
     assert_eq!((failure.exit, failure.reason), (Exit::Unavailable, "other_device"));
+    // What its cassettes lack is not why: the customer hears this before the PIN.
+    let failure = scene.machine.notes_for(Kind::Withdrawal, bdt(100)).unwrap_err();
+    assert_eq!((failure.exit, failure.reason), (Exit::Unavailable, "other_device"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
