@@ -162,9 +162,9 @@ fn a_machine_that_is_killed_at_any_moment_ends_every_transaction_exactly_once() 
     for round in 0..20 {
         // Half of the time a request or answer hangs, so that the kill comes in the middle of something.
         proxy.set(match choices.below(4) {
-            0 => Mode::SwallowAnswersAfter(2),
-            1 => Mode::SwallowAnswersAfter(3),
-            2 => Mode::SwallowRequestsAfter(3),
+            0 => Mode::SwallowAnswersAfter(3),
+            1 => Mode::SwallowAnswersAfter(4),
+            2 => Mode::SwallowRequestsAfter(4),
             _ => Mode::Clean,
         });
         let kind = if choices.below(3) == 0 { "deposit" } else { "withdraw" };

@@ -63,9 +63,11 @@ fn a_cancel_delayed_in_the_network_until_after_a_run_again_undoes_nothing() {
     // Held, and then killed; the next start cancels, and everything that it sends hangs in the network.
     atm.run(&[&arguments[..], &["--crash-at", "AUTHORIZED"]].concat());
     proxy.set(Mode::HoldBackAfter(1));
-    let code = atm.run(&["recover", "--deadline", "1s"]).code;
-    assert_eq!(code, 3);
+    let mut recovering = atm.command(&["recover"]).spawn().unwrap();
     wait_until("the cancel is in the network", || proxy.held_back() > 0);
+    // Killed and not given up: a caller that gives up takes back what has not arrived.
+    recovering.kill().unwrap();
+    recovering.wait().unwrap();
     assert_eq!(house.balance(&customer).1, "900.00", "it has not arrived");
 
     // The customer tries again, under the same id and under a new one.
@@ -81,4 +83,35 @@ fn a_cancel_delayed_in_the_network_until_after_a_run_again_undoes_nothing() {
     let (code, json) = atm.run_json(&arguments);
     assert_eq!((code, text(&json, "status")), (1, "cancelled".into()));
     assert_eq!(house.movements(&customer).len(), 1, "one debit");
+}
+
+#[test]
+fn an_id_that_was_cancelled_before_it_began_never_begins_while_its_cancel_may_still_arrive() {
+    let house = house();
+    let customer = house.customer("100");
+    let proxy = Proxy::new(house, 52);
+    let mut atm = Atm::new(&house.gateway);
+    atm.json(&["balance", "--card", &customer.card]);
+    // A cancel of an id that this machine never sent hangs in the network, and its sender dies.
+    let id = new_id();
+    atm.behind(&proxy.url());
+    proxy.set(Mode::HoldBackAfter(2));
+    let mut cancelling =
+        atm.command(&["transaction", "cancel", &id, "--card", &customer.card]).spawn().unwrap();
+    wait_until("the cancel is in the network", || proxy.held_back() > 0);
+    cancelling.kill().unwrap();
+    cancelling.wait().unwrap();
+
+    // Under the same id nothing is paid out any more, whether the bank knows of the cancel by now or not.
+    atm.behind(&house.gateway);
+    let arguments = ["withdraw", "100", "--card", &customer.card, "--transaction-id", &id];
+    let (code, json) = atm.run_json(&arguments);
+    assert_eq!((code, text(&json, "status")), (1, "cancelled".into()), "{json}");
+    proxy.release();
+    wait_until("the wire is quiet", || proxy.quiet());
+    let (code, json) = atm.run_json(&arguments);
+    assert_eq!((code, text(&json, "status")), (1, "cancelled".into()), "{json}");
+    assert_eq!(house.balance(&customer), ("100.00".into(), "100.00".into()));
+    // Another id is another matter.
+    assert_eq!(text(&atm.json(&["withdraw", "100", "--card", &customer.card]), "status"), "captured");
 }

@@ -91,7 +91,7 @@ fn of_two_machines_with_one_disk_the_first_to_start_goes_on_and_the_other_touche
     let mut atm = Atm::new(&proxy.url());
     assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
     // The notes are out and the capture is under way when somebody copies the disk.
-    proxy.set(Mode::SwallowRequestsAfter(3));
+    proxy.set(Mode::SwallowRequestsAfter(4));
     let pending = atm.json(&["withdraw", "100", "--card", &customer.card, "--deadline", "3s"]);
     assert_eq!(text(&pending, "status"), "capture_pending");
     let clone = Atm::new(&house.gateway);
@@ -208,6 +208,36 @@ fn a_bank_restored_from_an_older_backup_is_noticed_and_told_again_what_it_forgot
     assert_eq!(withdraw(&atm, &joty.card, "5").0, 0, "back in service");
     let trial = bank.admin(&["trial-balance", "--json"]);
     assert_eq!(trial.json()["balanced"].as_bool(), Some(true));
+    assert_eq!(bank.admin(&["verify"]).code, 0);
+    bank.stop();
+}
+
+#[test]
+fn a_bank_that_went_back_is_noticed_although_other_machines_have_made_its_books_longer_since() {
+    let mut bank = OwnBank::new();
+    let (joty, ahona) = (bank.customer(1, "1000"), bank.customer(2, "1000"));
+    let (mut atm, mut other) = (Atm::new(&bank.gateway()), Atm::new(&bank.gateway()));
+    assert_eq!(withdraw(&atm, &joty.card, "10").0, 0);
+    assert_eq!(withdraw(&other, &ahona.card, "10").0, 0);
+    bank.stop();
+    bank.back_up_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    assert_eq!(withdraw(&atm, &joty.card, "100").0, 0);
+    bank.stop();
+    bank.restore_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    other.behind(&bank.gateway());
+    for _ in 0..5 {
+        assert_eq!(withdraw(&other, &ahona.card, "1").0, 0, "it had seen nothing that was forgotten");
+    }
+    let (code, json) = withdraw(&atm, &joty.card, "5");
+    assert_eq!((code, text(&json, "reason")), (5, "bank_went_back".into()));
+    assert_eq!(atm.run(&["recover"]).code, 0);
+    let balance = atm.json(&["balance", "--card", &joty.card]);
+    assert_eq!(text(&balance, "balance"), "890.00", "told again");
+    assert_eq!(withdraw(&atm, &joty.card, "5").0, 0, "back in service");
     assert_eq!(bank.admin(&["verify"]).code, 0);
     bank.stop();
 }

@@ -268,7 +268,8 @@ fn a_load_without_an_id_is_finished_by_its_repeat_or_by_recover() {
 #[test]
 fn a_bank_that_falls_silent_after_the_notes_were_moved_is_told_later_once() {
     let scene = Scene::new();
-    for mode in [Mode::SwallowRequestsAfter(2), Mode::SwallowAnswersAfter(2)] {
+    // Sign-on, and whether the bank remembers this machine, are answered.
+    for mode in [Mode::SwallowRequestsAfter(3), Mode::SwallowAnswersAfter(3)] {
         let proxy = Proxy::new(scene.house, 7);
         proxy.set(mode);
         let before = scene.notes_of("1000.00");
@@ -477,6 +478,7 @@ fn what_the_journal_forgot_still_counts() {
     assert_eq!(scene.atm.run(&["recover"]).code, 0);
     scene.assert_all_agrees("before");
     for days in ["40", "80"] {
+        assert_eq!(scene.atm.run(&["recover", "--days-ahead", days]).code, 0);
         let (code, json) = scene.admin_json(&["reconcile", "--days-ahead", days]);
         assert_eq!((code, json["agrees"].as_bool()), (0, Some(true)), "{json}");
     }

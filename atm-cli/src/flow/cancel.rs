@@ -26,7 +26,7 @@ impl Machine {
             return Err(not_found());
         }
         match record.state {
-            // It never left this machine, and after this it never can: the bank remembers the cancel.
+            // It never left this machine, and after this it never can: the journal remembers the cancel.
             State::Voided if record.ending == Some(Ending::NotSent) => {
                 self.fence_unjournaled(id, deadline).await
             }
@@ -56,8 +56,14 @@ impl Machine {
         }
     }
 
-    /// An id that this journal never sent: the bank alone knows.
-    async fn fence_unjournaled(&self, id: TransactionId, deadline: Deadline) -> Result<Receipt, Failure> {
+    /// An id that this journal never sent: the bank alone knows. The journal remembers the cancel before it leaves, so
+    /// that nothing ever begins under this id while the cancel may still be on its way.
+    pub(super) async fn fence_unjournaled(
+        &mut self,
+        id: TransactionId,
+        deadline: Deadline,
+    ) -> Result<Receipt, Failure> {
+        self.journal.fence(id).map_err(|error| journal_before(&error))?;
         match self.bank.cancel(id, deadline).await {
             Ok(answer) => Ok(receipt(id, &answer)),
             Err(error) if matches!(error.status.code(), Code::NotFound | Code::AlreadyExists) => {

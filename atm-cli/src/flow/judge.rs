@@ -174,6 +174,21 @@ pub(super) fn resolved(intent: &Intent, found: &GetTransactionResponse) -> Optio
     }
 }
 
+/// Whether a transaction stands where a ledger that acknowledged this event must have it, or further on.
+pub(super) fn remembers(event: &str, state: TransactionState) -> bool {
+    match state {
+        TransactionState::Unspecified | TransactionState::Held => false,
+        TransactionState::Captured | TransactionState::CapturedLate => {
+            ["CAPTURED", "SUSPENDED", "RESOLVED", "CANCELLED"].contains(&event)
+        }
+        TransactionState::Posted => event == "POSTED",
+        TransactionState::Declined => event == "DECLINED",
+        TransactionState::Cancelled => ["CANCELLED", "SUSPENDED", "RESOLVED"].contains(&event),
+        TransactionState::Expired => event == "CANCELLED",
+        TransactionState::Suspect => event == "SUSPENDED",
+    }
+}
+
 /// How long the ledger will keep the hold, by its own clock at both ends.
 pub(super) fn hold_lifetime(outcome: &Outcome) -> Option<Duration> {
     let (from, to) = (outcome.commit_time?, outcome.expire_time?);

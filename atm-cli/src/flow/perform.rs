@@ -44,6 +44,9 @@ impl Machine {
                 return self.resume(record, deadline).await;
             }
         }
+        if self.journal.is_fenced(intent.id).map_err(|error| journal_before(&error))? {
+            return self.fence_unjournaled(intent.id, deadline).await;
+        }
         // Also an id that never left this machine may have been fenced off since.
         if used_before && let Some(receipt) = self.replay(session, intent, deadline).await? {
             return Ok(receipt);

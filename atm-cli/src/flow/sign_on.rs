@@ -2,14 +2,15 @@
 //!
 //! Of two machines with the same disk, or with a disk and its older copy, only the one that signed on last goes on;
 //! the other is refused, and must not even cancel: it may not know that notes are being presented. The
-//! answer also tells how far the ledger's order of commits has come. If that is less than this machine has seen,
-//! the ledger was restored from an older backup, and nothing is paid out until it was told again what it forgot.
+//! answer also tells how far the ledger's order of commits has come. If that is less than this machine has seen, or if
+//! the bank does not know any more what it acknowledged to this machine last, the ledger was restored from an older
+//! backup, and nothing is paid out until it was told again what it forgot.
 
 use atm_proto::gateway::SignOnResponse;
 use atm_rpc::deadline::Deadline;
 use tonic::Code;
 
-use super::{Machine, journal_before};
+use super::{Machine, journal_before, judge};
 use crate::client::{STALE_BOOT, read_failure, terminal_mismatch};
 use crate::exit::{Exit, Failure};
 use crate::journal::{Boot, JournalError, Outage};
@@ -44,7 +45,9 @@ impl Machine {
         match self.bank.sign_on(boot, deadline).await {
             Ok(answer) => {
                 self.check_currency(&answer)?;
-                self.signed_on(boot, outage, answer.commit_sequence).map_err(|error| journal_before(&error))
+                let remembers = self.is_remembered(deadline).await?;
+                self.signed_on(boot, outage, answer.commit_sequence, remembers)
+                    .map_err(|error| journal_before(&error))
             }
             Err(error) => match error.status.code() {
                 Code::FailedPrecondition
@@ -61,14 +64,33 @@ impl Machine {
         }
     }
 
-    /// The bank let this start in, and this is how far its books go.
-    fn signed_on(&mut self, boot: Boot, outage: Option<Outage>, head: u64) -> Result<(), JournalError> {
+    /// Whether the bank still knows what it acknowledged to this machine last. A ledger that was restored from an
+    /// older backup has forgotten the newest first; other machines may have made its order of commits longer again
+    /// than this one has ever seen it.
+    async fn is_remembered(&self, deadline: Deadline) -> Result<bool, Failure> {
+        let last = self.journal.last_acknowledged().map_err(|error| journal_before(&error))?;
+        let Some((id, event)) = last else { return Ok(true) };
+        match self.bank.transaction(None, id, deadline).await {
+            Ok(found) => Ok(judge::remembers(&event, found.current_state())),
+            Err(error) if error.status.code() == Code::NotFound => Ok(false),
+            Err(error) => Err(read_failure(&error)),
+        }
+    }
+
+    /// The bank let this start in; this is how far its books go, and whether they have what this machine was told.
+    fn signed_on(
+        &mut self,
+        boot: Boot,
+        outage: Option<Outage>,
+        head: u64,
+        remembers: bool,
+    ) -> Result<(), JournalError> {
         self.journal.booted()?;
         self.boot = Some(boot);
         if outage == Some(Outage::FencedOff) {
             self.journal.serve_again(self.journal.seen())?;
         }
-        if head < self.journal.seen() {
+        if head < self.journal.seen() || !remembers {
             return self.journal.go_out_of_service(Outage::BankWentBack);
         }
         self.journal.saw(head);

@@ -152,6 +152,28 @@ impl Journal {
         self.store.begin(intent, paid_in, self.clock.now())
     }
 
+    /// Writes down that an id which has no record here is about to be cancelled: it must never begin afterwards, since
+    /// the cancel may arrive at any time.
+    pub(crate) fn fence(&mut self, id: TransactionId) -> Result<(), JournalError> {
+        if self.is_fenced(id)? {
+            return Ok(());
+        }
+        crash_point!("BEFORE_FENCED");
+        self.store.fence(id, self.clock.now())?;
+        crash_point!("FENCED");
+        Ok(())
+    }
+
+    /// Whether an id was cancelled without ever having begun.
+    pub(crate) fn is_fenced(&self, id: TransactionId) -> Result<bool, JournalError> {
+        self.store.is_fenced(id)
+    }
+
+    /// The last thing that the bank acknowledged to this machine, and the event that says how.
+    pub(crate) fn last_acknowledged(&self) -> Result<Option<(TransactionId, String)>, JournalError> {
+        self.store.last_acknowledged()
+    }
+
     /// Writes down what happened to a transaction, and gives it back as it is now.
     pub(crate) fn apply(&mut self, id: TransactionId, event: &Event) -> Result<Record, JournalError> {
         self.apply_with(id, event, &[])

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use atm_types::{TerminalId, Timestamp, TransactionId};
-use rusqlite::Transaction;
+use rusqlite::{OptionalExtension, Transaction};
 
 use super::JournalError;
 use super::chain::{self, Subject, What};
@@ -27,6 +27,8 @@ const SHAPE: Shape = Shape {
     reserve: 1 << 20,
 };
 
+/// The event of an id that is cancelled without ever having had a record; the id stands as its reason.
+const FENCED: &str = "FENCED";
 const CARRIED_DAMAGED: &str = "the sum of what was compacted is not what was written";
 
 pub(super) struct Store {
@@ -119,6 +121,41 @@ impl Store {
             chain::append(transaction, &Subject::Machine, what, now.as_nanos(), seen)?;
             movement.map_or(Ok(()), |movement| write_movement(transaction, movement, now, seen))
         })?)
+    }
+
+    /// Writes that an id without a record is about to be cancelled.
+    pub(super) fn fence(&mut self, id: TransactionId, now: Timestamp) -> Result<(), JournalError> {
+        let (seen, id) = (self.seen, id.to_string());
+        let what = What { event: FENCED, state: "", reason: Some(&id) };
+        Ok(self
+            .database
+            .write(|transaction| chain::append(transaction, &Subject::Machine, what, now.as_nanos(), seen))?)
+    }
+
+    pub(super) fn is_fenced(&self, id: TransactionId) -> Result<bool, JournalError> {
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM steps WHERE subject = 'machine' AND event = ?1 AND reason = ?2)";
+        Ok(self.database.read(|connection| {
+            connection.prepare_cached(sql)?.query_row([FENCED, &id.to_string()], |row| row.get(0))
+        })?)
+    }
+
+    /// What the bank acknowledged last, and the event that says so. Operators' movements are not this machine's own,
+    /// and what the bank was found to have lost for good says nothing any more.
+    pub(super) fn last_acknowledged(&self) -> Result<Option<(TransactionId, String)>, JournalError> {
+        let sql = "SELECT subject, event FROM steps AS s WHERE subject <> 'machine' AND event IN ('CAPTURED', \
+                   'POSTED', 'CANCELLED', 'DECLINED', 'SUSPENDED', 'RESOLVED') AND NOT EXISTS (SELECT 1 FROM steps \
+                   AS later WHERE later.subject = s.subject AND later.event = 'LOST') \
+                   ORDER BY sequence DESC LIMIT 1";
+        let found: Option<(String, String)> = self.database.read(|connection| {
+            connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })?;
+        let Some((key, event)) = found else { return Ok(None) };
+        let (Subject::Transaction(id) | Subject::Movement(id)) = Subject::of_key(&key) else {
+            return Ok(None);
+        };
+        let id = id.parse().map_err(|_| self.database.damaged("a step is about no id"))?;
+        Ok(Some((id, event)))
     }
 
     pub(super) fn begin(

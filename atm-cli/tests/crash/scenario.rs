@@ -25,13 +25,15 @@ pub(crate) enum Scenario {
     RecoverResolved,
     /// `recover` captures although the bank was told to cancel meanwhile.
     RecoverLate,
+    /// An id is cancelled that never began.
+    CancelUnknown,
     /// Forty days later the journal forgets.
     Forgetting,
     /// The journal is of the version before.
     Migration,
 }
 
-pub(crate) const ALL: [Scenario; 14] = [
+pub(crate) const ALL: [Scenario; 15] = [
     Scenario::Withdrawal,
     Scenario::Deposit,
     Scenario::Transfer,
@@ -44,6 +46,7 @@ pub(crate) const ALL: [Scenario; 14] = [
     Scenario::RecoverDeposit,
     Scenario::RecoverResolved,
     Scenario::RecoverLate,
+    Scenario::CancelUnknown,
     Scenario::Forgetting,
     Scenario::Migration,
 ];
@@ -54,6 +57,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) wire: Proxy,
     pub(crate) atm: Atm,
     pub(crate) customer: Customer,
+    /// An id that this machine never began.
+    pub(crate) unknown_id: String,
 }
 
 impl<'a> Stage<'a> {
@@ -61,7 +66,8 @@ impl<'a> Stage<'a> {
     pub(crate) fn new(bank: &'a GlassBank, number: u32) -> Self {
         let wire = Proxy::to(&bank.gateway, bank.runtime.handle(), u64::from(number));
         let atm = Atm::new(&wire.url());
-        Self { bank, wire, atm, customer: customer(number) }
+        let unknown_id = format!("018f4e9a-5b2c-7def-8123-{number:012x}");
+        Self { bank, wire, atm, customer: customer(number), unknown_id }
     }
 
     fn card(&self, arguments: &[&str]) -> Said {
@@ -92,12 +98,12 @@ impl<'a> Stage<'a> {
             | Scenario::Deposit
             | Scenario::Transfer
             | Scenario::WithdrawalWith(_)
-            | Scenario::Migration => 3,
-            Scenario::RecoverSilence
-            | Scenario::RecoverDeposit
+            | Scenario::CancelUnknown
+            | Scenario::Migration
+            // After the sign-on the bank is asked whether it remembers what it said last.
             | Scenario::RecoverResolved
-            | Scenario::RecoverLate
-            | Scenario::Forgetting => 2,
+            | Scenario::Forgetting => 3,
+            Scenario::RecoverSilence | Scenario::RecoverDeposit | Scenario::RecoverLate => 2,
         }
     }
 
@@ -112,6 +118,9 @@ impl<'a> Stage<'a> {
             | Scenario::RecoverDeposit
             | Scenario::RecoverLate
             | Scenario::RecoverResolved => vec!["recover"],
+            Scenario::CancelUnknown => {
+                vec!["transaction", "cancel", &self.unknown_id, "--card", &self.customer.card]
+            }
             Scenario::Forgetting => vec!["recover", "--days-ahead", "40"],
         }
     }
@@ -119,7 +128,7 @@ impl<'a> Stage<'a> {
     /// Everything that has to be before the command.
     pub(crate) fn prepare(&self, scenario: Scenario) {
         match scenario {
-            Scenario::Withdrawal | Scenario::Deposit | Scenario::Transfer => {}
+            Scenario::Withdrawal | Scenario::Deposit | Scenario::Transfer | Scenario::CancelUnknown => {}
             Scenario::WithdrawalWith(fault) => self.fault(fault),
             Scenario::RecoverSilence => self.silence("withdraw"),
             Scenario::RecoverDeposit => self.silence("deposit"),
