@@ -3,7 +3,7 @@
 //! There is no list of them anywhere: they are what the machine's suspense account still holds. Its entries are walked
 //! from the newest to the oldest. A resolution comes before the suspension that it ends, so that each suspension that
 //! is met without one is a suspect; and once the suspects add up to what the account holds, there are no more. The
-//! work of a call is therefore bounded by the age of the oldest suspect, and in any case by [`MOST_PAGES`]. All of it
+//! work of a call is therefore bounded by the age of the oldest suspect, and in any case by `MOST_PAGES`. All of it
 //! is one view of the books: what was recorded after the account was read is passed over.
 
 use std::collections::HashSet;
