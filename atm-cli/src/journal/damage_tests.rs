@@ -278,22 +278,7 @@ fn a_full_disk_is_refused_before_a_beginning_and_never_after_it() {
 /// A journal as the version before this one wrote it.
 fn journal_of_schema_1(directory: &Path, ids: &SeededIds) -> [TransactionId; 4] {
     let connection = Connection::open(directory.join(FILE_NAME)).unwrap();
-    connection
-        .execute_batch(
-            "CREATE TABLE terminal (only INTEGER PRIMARY KEY CHECK (only = 1), terminal_id TEXT NOT NULL) STRICT;
-             CREATE TABLE transactions (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL,
-                 currency TEXT NOT NULL, amount_minor_units INTEGER NOT NULL, card_tag BLOB NOT NULL,
-                 card_last_four TEXT NOT NULL, to_account TEXT, trace_id TEXT NOT NULL,
-                 authorization BLOB NOT NULL DEFAULT x'', dispense_id TEXT, presented_minor_units INTEGER,
-                 ending TEXT, reason TEXT, balance_minor_units INTEGER, available_minor_units INTEGER
-             ) STRICT, WITHOUT ROWID;
-             CREATE INDEX open_transactions ON transactions (id) WHERE state NOT IN ('DONE', 'VOIDED');
-             CREATE TABLE steps (sequence INTEGER PRIMARY KEY,
-                 transaction_id TEXT NOT NULL REFERENCES transactions (id), event TEXT NOT NULL,
-                 state TEXT NOT NULL, reason TEXT, time_nanos INTEGER NOT NULL) STRICT;
-             PRAGMA user_version = 1; PRAGMA application_id = 1096043882;",
-        )
-        .unwrap();
+    connection.execute_batch(include_str!("../../tests/data/journal_schema_1.sql")).unwrap();
     connection.execute("INSERT INTO terminal VALUES (1, ?1)", [TERMINAL.to_string()]).unwrap();
     type Row = (&'static str, Option<&'static str>, Option<&'static str>, &'static [&'static str]);
     let rows: [Row; 4] = [

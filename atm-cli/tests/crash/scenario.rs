@@ -1,12 +1,10 @@
 //! What happens at a machine while it is killed: a new machine each time, its own customer, and one command.
 
-use std::time::Duration;
-
 use rusqlite::Connection;
 
 use crate::support::glass_bank::{GlassBank, customer};
 use crate::support::proxy::{Mode, Proxy};
-use crate::support::{Atm, Customer, Said, said, text};
+use crate::support::{Atm, Customer, Said, said, text, wait_until};
 
 /// A way to one or more crash points. Together they pass all of them, save those of an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,13 +205,8 @@ impl Stage<'_> {
         self.bank.ledger_wire.set(Mode::Clean);
         let struck = self.wire.counts().struck() || self.lost_at_ledger() > before;
         // The gateway's connection to the ledger comes back by itself.
-        for _ in 0..500 {
-            if self.bank.try_booked() {
-                return struck;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the bank does not come back");
+        wait_until("the bank is back", || self.bank.try_booked());
+        struck
     }
 }
 
@@ -225,21 +218,6 @@ fn make_journal_of_schema_1(atm: &Atm) {
     };
     std::fs::remove_file(atm.journal()).unwrap();
     let journal = Connection::open(atm.journal()).unwrap();
-    journal
-        .execute_batch(
-            "CREATE TABLE terminal (only INTEGER PRIMARY KEY CHECK (only = 1), terminal_id TEXT NOT NULL) STRICT;
-             CREATE TABLE transactions (id TEXT PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL,
-                 currency TEXT NOT NULL, amount_minor_units INTEGER NOT NULL, card_tag BLOB NOT NULL,
-                 card_last_four TEXT NOT NULL, to_account TEXT, trace_id TEXT NOT NULL,
-                 authorization BLOB NOT NULL DEFAULT x'', dispense_id TEXT, presented_minor_units INTEGER,
-                 ending TEXT, reason TEXT, balance_minor_units INTEGER, available_minor_units INTEGER
-             ) STRICT, WITHOUT ROWID;
-             CREATE INDEX open_transactions ON transactions (id) WHERE state NOT IN ('DONE', 'VOIDED');
-             CREATE TABLE steps (sequence INTEGER PRIMARY KEY,
-                 transaction_id TEXT NOT NULL REFERENCES transactions (id), event TEXT NOT NULL,
-                 state TEXT NOT NULL, reason TEXT, time_nanos INTEGER NOT NULL) STRICT;
-             PRAGMA user_version = 1; PRAGMA application_id = 1096043882;",
-        )
-        .unwrap();
+    journal.execute_batch(include_str!("../data/journal_schema_1.sql")).unwrap();
     journal.execute("INSERT INTO terminal VALUES (1, ?1)", [terminal]).unwrap();
 }

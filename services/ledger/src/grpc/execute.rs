@@ -40,39 +40,40 @@ impl Recorded {
     /// One line for each committed command, and an alarm for money that had to be posted without asking or
     /// whose cash nobody knows the whereabouts of.
     fn log(&self) {
+        macro_rules! tell {
+            ($level:ident, $transfer:expr, $text:literal) => {
+                tracing::$level!(
+                    transaction_id = %self.step.id,
+                    commit_sequence = self.step.commit_sequence,
+                    account_id = %$transfer.debit,
+                    minor_units = $transfer.amount,
+                    currency = %$transfer.currency,
+                    replayed = self.replayed,
+                    $text
+                )
+            };
+        }
         let Step { id, commit_sequence, action, .. } = &self.step;
-        if let Action::CaptureLate { transfer, .. } = action {
-            tracing::warn!(
-                transaction_id = %id,
-                commit_sequence,
-                account_id = %transfer.debit,
-                minor_units = transfer.amount,
-                currency = %transfer.currency,
-                replayed = self.replayed,
+        match action {
+            Action::CaptureLate { transfer, .. } => tell!(
+                warn,
+                transfer,
                 "CAPTURED_LATE: cash had left after its hold was gone; it was posted without asking the balance"
-            );
-        }
-        if let Action::Suspend { transfer, .. } = action {
-            tracing::warn!(
-                transaction_id = %id,
-                commit_sequence,
-                account_id = %transfer.debit,
-                minor_units = transfer.amount,
-                currency = %transfer.currency,
-                replayed = self.replayed,
+            ),
+            Action::Suspend { transfer, .. } => tell!(
+                warn,
+                transfer,
                 "SUSPECT: nobody knows whether the cash left; the hold is frozen until a person decides it"
-            );
-        }
-        if let Action::Resolve { transfer, .. } = action {
-            tracing::info!(
-                transaction_id = %id,
-                commit_sequence,
-                account_id = %transfer.debit,
-                minor_units = transfer.amount,
-                currency = %transfer.currency,
-                replayed = self.replayed,
-                "a frozen hold was decided"
-            );
+            ),
+            Action::Resolve { transfer, .. } => tell!(info, transfer, "a frozen hold was decided"),
+            Action::OpenAccount(_)
+            | Action::Post { .. }
+            | Action::Hold { .. }
+            | Action::Decline { .. }
+            | Action::Tombstone
+            | Action::Capture { .. }
+            | Action::Cancel { .. }
+            | Action::Expire { .. } => {}
         }
         tracing::debug!(
             transaction_id = %id,
