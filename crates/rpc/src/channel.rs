@@ -2,11 +2,13 @@
 //!
 //! tonic reconnects by itself but without a pause; the pause is the backoff of [`crate::retry`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
 use crate::limits;
+use crate::network::{Connect, Connector};
 
 /// How a client holds its connection.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,19 @@ pub enum ChannelError {
 /// [`ChannelError`] if this is no `http` URL with a host. Whether anybody listens there is not tried.
 pub fn lazy_channel(url: &str, config: &ChannelConfig) -> Result<Channel, ChannelError> {
     endpoint(url, config).map(|endpoint| endpoint.connect_lazy())
+}
+
+/// [`lazy_channel`] whose connections `network` opens; `None` is TCP.
+///
+/// # Errors
+/// As [`lazy_channel`].
+pub fn lazy_channel_over(
+    url: &str,
+    config: &ChannelConfig,
+    network: Option<&Arc<dyn Connect>>,
+) -> Result<Channel, ChannelError> {
+    let Some(network) = network else { return lazy_channel(url, config) };
+    endpoint(url, config).map(|endpoint| endpoint.connect_with_connector_lazy(Connector(Arc::clone(network))))
 }
 
 fn endpoint(url: &str, config: &ChannelConfig) -> Result<Endpoint, ChannelError> {

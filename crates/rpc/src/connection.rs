@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,13 +22,13 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
 
+use crate::network::Stream;
 use crate::streams::StreamsLayer;
 
 /// What every HTTP/2 client says first (RFC 9113 §3.4).
@@ -50,7 +51,8 @@ pub(crate) struct ConnectionConfig {
 ///
 /// `going_away` asks it to finish its calls and close; `cut` closes it with its calls.
 pub(crate) async fn serve<S>(
-    mut stream: TcpStream,
+    mut stream: impl Stream,
+    peer: SocketAddr,
     config: ConnectionConfig,
     service: S,
     streams: StreamsLayer,
@@ -60,20 +62,17 @@ pub(crate) async fn serve<S>(
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    // Small answers must not wait for the peer's acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let peer = stream.connect_info();
-    let address = peer.remote_addr;
     let introduced = tokio::select! {
         introduced = timeout(config.handshake_timeout, introduces_itself(&mut stream)) => introduced,
         () = going_away.cancelled() => return,
     };
     if !matches!(introduced, Ok(Ok(true))) {
-        tracing::debug!(peer = ?address, "closed a connection that does not speak HTTP/2");
+        tracing::debug!(%peer, "closed a connection that does not speak HTTP/2");
         return;
     }
     let calls = Arc::new(Calls::default());
-    let service = PerConnection { service, peer, calls: Arc::clone(&calls) };
+    let info = TcpConnectInfo { local_addr: None, remote_addr: Some(peer) };
+    let service = PerConnection { service, peer: info, calls: Arc::clone(&calls) };
     let stream = Rewound { preface: &PREFACE, stream: TokioIo::new(stream) };
     let mut connection = pin!(builder(&config).serve_connection(stream, service));
 
@@ -84,13 +83,13 @@ pub(crate) async fn serve<S>(
         tokio::select! {
             ended = &mut connection => {
                 if let Err(error) = ended {
-                    tracing::debug!(peer = ?address, %error, "a connection ended badly");
+                    tracing::debug!(%peer, %error, "a connection ended badly");
                 }
                 return;
             }
             () = cut.cancelled() => return,
             () = calls.flooded.cancelled() => {
-                tracing::debug!(peer = ?address, "closed a connection that abandons its calls");
+                tracing::debug!(%peer, "closed a connection that abandons its calls");
                 return;
             }
             () = going_away.cancelled(), if !asked_to_go => {
@@ -107,7 +106,7 @@ pub(crate) async fn serve<S>(
                         connection.as_mut().graceful_shutdown();
                     }
                     Idle::Over => {
-                        tracing::debug!(peer = ?address, "closed an idle connection");
+                        tracing::debug!(%peer, "closed an idle connection");
                         return;
                     }
                 }
@@ -146,7 +145,7 @@ impl Idle {
 }
 
 /// Reads the client's preface; false as soon as it is something else.
-async fn introduces_itself(stream: &mut TcpStream) -> io::Result<bool> {
+async fn introduces_itself(stream: &mut impl Stream) -> io::Result<bool> {
     let mut read = 0;
     let mut buffer = [0; PREFACE.len()];
     while read < PREFACE.len() {

@@ -13,6 +13,7 @@ mod connection;
 pub mod credentials;
 pub mod deadline;
 pub mod limits;
+pub mod network;
 pub mod panics;
 pub mod process;
 pub mod retry;

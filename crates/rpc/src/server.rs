@@ -32,6 +32,7 @@ use crate::channel::{ChannelConfig, lazy_channel};
 use crate::connection::{self, ConnectionConfig};
 use crate::deadline::DeadlineLayer;
 use crate::limits;
+use crate::network::{Listener, Stream};
 use crate::panics::CatchPanicLayer;
 use crate::streams::{StreamingMethods, StreamsLayer};
 use crate::trace::TraceLayer;
@@ -109,7 +110,7 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError::Accept`] when the listener is broken beyond waiting.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     config: ServerConfig,
     routes: Routes,
     health: HealthHandle,
@@ -161,15 +162,15 @@ impl Server {
     }
 
     /// Accepts connections until the listener breaks.
-    async fn accept(&self, listener: &TcpListener) -> Result<(), ServeError> {
+    async fn accept(&self, listener: &impl Listener) -> Result<(), ServeError> {
         let mut failures = 0;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failures = 0;
                     // Over the cap the stream is dropped, and so closed: the peer learns it at once.
                     if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-                        let connection = self.connection(stream);
+                        let connection = self.connection(stream, peer);
                         self.connections.spawn(async move {
                             connection.await;
                             drop(place);
@@ -188,7 +189,11 @@ impl Server {
     }
 
     /// The layers, outermost first, around the routes. Only the cap on streams is the connection's own.
-    fn connection(&self, stream: tokio::net::TcpStream) -> impl Future<Output = ()> + Send + 'static {
+    fn connection<S: Stream>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let config = &self.config;
         let streaming = StreamingMethods::new(config.streaming);
         let streams = StreamsLayer::new(
@@ -206,6 +211,7 @@ impl Server {
             .service(self.routes.clone());
         connection::serve(
             stream,
+            peer,
             connection_config(config),
             service,
             streams,

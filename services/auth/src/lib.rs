@@ -23,8 +23,8 @@ mod terminals;
 
 use std::sync::Arc;
 
+use atm_rpc::network::Listener;
 use atm_types::{Clock, IdSource};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -35,7 +35,7 @@ pub use service::{Error, Service};
 /// # Errors
 /// [`Error`]: why it did not start, or that its storage failed, after which it has to be started again.
 pub async fn run(
-    listener: TcpListener,
+    listener: impl Listener,
     config: Config,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atm_rpc::credentials::BearerToken;
+use atm_rpc::network::Listener;
 use atm_rpc::process::{SecretFile, SecretFileError};
 use atm_rpc::server::{HealthHandle, ServeError, ServerConfig, base_routes, serve};
 use atm_types::{Clock, IdSource};
-use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -105,7 +105,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::Serve`], [`Error::StorageFailed`].
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn serve(self, listener: impl Listener, shutdown: CancellationToken) -> Result<(), Error> {
         let Self { auth, routes, health } = self;
         let stop = shutdown.child_token();
         let _stop_on_drop = stop.clone().drop_guard();

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use atm_rpc::admission::{self, AdmissionConfig, Priority};
 use atm_rpc::credentials::BearerToken;
+use atm_rpc::network::Connect;
 use atm_rpc::process::{SecretFile, SecretFileError};
 use atm_rpc::server::ServerConfig;
 use atm_types::{Currency, IdSource, MoneyError};
@@ -35,6 +37,8 @@ pub struct Config {
     pub prime_queue: usize,
     /// How the gateway is served.
     pub server: ServerConfig,
+    /// How auth and the ledger are reached; `None` is TCP.
+    pub network: Option<Arc<dyn Connect>>,
 }
 
 impl Config {
@@ -61,6 +65,7 @@ impl Config {
                 admission: AdmissionConfig { classify, ..AdmissionConfig::default() },
                 ..ServerConfig::default()
             },
+            network: None,
         }
     }
 }

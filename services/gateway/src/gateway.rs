@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atm_rpc::channel::{ChannelConfig, ChannelError, lazy_channel};
+use atm_rpc::channel::{ChannelConfig, ChannelError, lazy_channel_over};
 use atm_rpc::credentials::BearerToken;
 use atm_types::{Clock, Currency, IdSource};
 use tokio::sync::Semaphore;
@@ -46,7 +46,7 @@ impl Gateway {
     /// # Errors
     /// [`ChannelError`] when a URL is none.
     pub fn new(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Result<Self, ChannelError> {
-        let channel = |url: &str| lazy_channel(url, &ChannelConfig::default());
+        let channel = |url: &str| lazy_channel_over(url, &ChannelConfig::default(), config.network.as_ref());
         let margin = config.deadline_margin;
         let token = || config.service_token.clone();
         Ok(Self {

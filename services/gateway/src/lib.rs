@@ -32,9 +32,9 @@ use atm_proto::gateway::atm_service_server::AtmServiceServer;
 use atm_proto::text::text_service_server::TextServiceServer;
 use atm_rpc::channel::ChannelError;
 use atm_rpc::limits;
+use atm_rpc::network::Listener;
 use atm_rpc::server::{ServeError, base_routes, serve};
 use atm_types::{Clock, IdSource};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
@@ -62,7 +62,7 @@ pub enum Error {
 /// # Errors
 /// [`Error::Upstream`] before anything is served; [`Error::Serve`] when the listener breaks.
 pub async fn run(
-    listener: TcpListener,
+    listener: impl Listener,
     config: Config,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,

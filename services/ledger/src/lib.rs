@@ -20,11 +20,11 @@ use std::sync::Arc;
 
 use atm_rpc::admission::AdmissionConfig;
 use atm_rpc::credentials::BearerToken;
+use atm_rpc::network::Listener;
 use atm_rpc::process::{SecretFile, SecretFileError};
 use atm_rpc::server::{self, ServeError, ServerConfig};
 use atm_types::{Clock, IdSource};
 use futures_util::FutureExt;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
@@ -58,7 +58,7 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; after [`Error::WriterFailed`] the process should end and be started again.
 pub async fn run(
-    listener: TcpListener,
+    listener: impl Listener,
     config: Config,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -70,7 +70,7 @@ pub async fn run(
 /// [`run`] with more services on the same server: benchmarks put their yardstick beside the ledger.
 #[doc(hidden)]
 pub async fn run_with(
-    listener: TcpListener,
+    listener: impl Listener,
     config: Config,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
