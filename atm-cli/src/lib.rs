@@ -20,6 +20,7 @@ mod import;
 mod journal;
 mod output;
 mod pin;
+pub mod simulation;
 mod terminal;
 mod text_pieces;
 
