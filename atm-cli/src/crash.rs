@@ -27,6 +27,7 @@ pub(crate) fn choose(name: &str) -> bool {
 /// Dies here if this is the chosen point. Who wants to know which points a command passes sets
 /// `RUST_LOG=crash_point=trace`.
 pub(crate) fn reached(name: &'static str) {
+    atm_faults::reached(name);
     tracing::trace!(target: "crash_point", point = name);
     if CHOSEN.get().is_some_and(|chosen| chosen == name) {
         die();

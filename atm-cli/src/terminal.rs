@@ -48,8 +48,13 @@ impl Terminal {
             other => other?,
         };
         let key = file.key().ok_or(TerminalError::NotAKey(path))?;
+        Ok(Self::of_key(key))
+    }
+
+    /// The machine with this key.
+    pub(crate) fn of_key(key: Zeroizing<[u8; 32]>) -> Self {
         let id = TerminalId::from_bytes(Sha256::digest(*key).into());
-        Ok(Self { key, id })
+        Self { key, id }
     }
 
     /// The secret itself.

@@ -19,6 +19,8 @@ use atm_types::{Money, TransactionId};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Way;
+use super::way::Watched;
 use crate::crash::crash_point;
 use crate::exit::Failure;
 use crate::journal::{Account, Movement};
@@ -29,12 +31,20 @@ pub(crate) struct AdminClient {
     throttle: Throttle,
     token: BearerToken,
     patience: Duration,
+    watched: Watched,
 }
 
 impl AdminClient {
     /// `patience` bounds each call, retries included.
-    pub(crate) fn new(url: &str, token: BearerToken, patience: Duration) -> Result<Self, Failure> {
-        Ok(Self { channel: super::channel(url, patience)?, throttle: super::throttle(), token, patience })
+    pub(crate) fn new(way: impl Into<Way>, token: BearerToken, patience: Duration) -> Result<Self, Failure> {
+        let way = way.into();
+        Ok(Self {
+            channel: super::channel(&way, patience)?,
+            throttle: super::throttle(way.jitter_seed),
+            token,
+            patience,
+            watched: Watched::new(way.witness),
+        })
     }
 
     pub(crate) async fn open_account(&self, account: NewAccount) -> Result<String, RetryError> {
@@ -212,14 +222,17 @@ impl AdminClient {
         method: F,
     ) -> Result<Res, RetryError>
     where
-        Req: Clone,
+        Req: Clone + prost::Message,
+        Res: prost::Message,
         F: Fn(AdminServiceClient<Channel>, Request<Req>) -> Fut,
         Fut: Future<Output = Result<Response<Res>, Status>>,
     {
+        let call = self.watched.call();
         let policy = RetryPolicy { ..super::policy(patience.mul_f64(0.45)) };
         retry(&policy, &self.throttle, Deadline::after(patience), request, |mut request| {
             self.token.attach(&mut request);
-            method(AdminServiceClient::new(self.channel.clone()), request)
+            let attempt = call.attempt(&request);
+            attempt.watch(method(AdminServiceClient::new(self.channel.clone()), request))
         })
         .await
     }

@@ -7,6 +7,7 @@
 mod admin;
 mod money;
 mod text;
+mod way;
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use atm_proto::gateway::{
     GetBalanceRequest, GetBalanceResponse, LogInRequest, LogOutRequest, SignOnRequest, SignOnResponse,
 };
 use atm_proto::types;
-use atm_rpc::channel::{ChannelConfig, lazy_channel};
+use atm_rpc::channel::{ChannelConfig, lazy_channel_over};
 use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::{RetryError, RetryPolicy, retry};
 use atm_rpc::throttle::{Throttle, ThrottleConfig};
@@ -29,6 +30,9 @@ use zeroize::Zeroizing;
 pub(crate) use admin::AdminClient;
 pub(crate) use money::{Answer, wire};
 pub(crate) use text::{Case, TextClient};
+pub(crate) use way::Way;
+
+use way::Watched;
 
 use crate::crash::crash_point;
 use crate::exit::{Exit, Failure};
@@ -55,6 +59,7 @@ pub(crate) struct Gateway {
     atm_id_value: MetadataValue<Ascii>,
     /// The whole time that one key press may take; attempts are cut to fit into it several times.
     patience: Duration,
+    watched: Watched,
 }
 
 /// A customer who is logged in. Wiped on drop.
@@ -65,11 +70,12 @@ pub(crate) struct Session {
 impl Gateway {
     /// Connects when first needed. `patience` is the overall deadline of a command.
     pub(crate) fn new(
-        url: &str,
+        way: impl Into<Way>,
         terminal: &Terminal,
         atm_id: &str,
         patience: Duration,
     ) -> Result<Self, Failure> {
+        let way = way.into();
         let key = Zeroizing::new(hex::encode(terminal.key()));
         let mut terminal_key = MetadataValue::try_from(key.as_str())
             .map_err(|_| Failure::invalid("the terminal key cannot be sent"))?;
@@ -81,8 +87,9 @@ impl Gateway {
             .filter(|_| valid)
             .ok_or_else(|| Failure::invalid("--atm-id needs 1 to 32 characters of A-Z a-z 0-9 . _ -"))?;
         Ok(Self {
-            channel: channel(url, patience)?,
-            throttle: throttle(),
+            channel: channel(&way, patience)?,
+            throttle: throttle(way.jitter_seed),
+            watched: Watched::new(way.witness),
             terminal_key,
             atm_id: atm_id.to_owned(),
             atm_id_value,
@@ -191,10 +198,12 @@ impl Gateway {
         method: F,
     ) -> Result<Res, RetryError>
     where
-        Req: Clone,
+        Req: Clone + prost::Message,
+        Res: prost::Message,
         F: Fn(AtmServiceClient<Channel>, Request<Req>) -> Fut,
         Fut: Future<Output = Result<Response<Res>, Status>>,
     {
+        let call = self.watched.call();
         retry(policy, &self.throttle, deadline, request, |mut request| {
             let metadata = request.metadata_mut();
             metadata.insert("atm-terminal-key", self.terminal_key.clone());
@@ -202,7 +211,8 @@ impl Gateway {
             if let Some(session) = session {
                 metadata.insert("authorization", session.token.clone());
             }
-            method(AtmServiceClient::new(self.channel.clone()), request)
+            let attempt = call.attempt(&request);
+            attempt.watch(method(AtmServiceClient::new(self.channel.clone()), request))
         })
         .await
     }
@@ -218,14 +228,15 @@ fn wire_boot(boot: Boot) -> types::Boot {
 
 /// A channel whose connecting fails well before an attempt does: a connection that could not be opened proves
 /// that nothing was sent, and an attempt that timed out proves nothing.
-fn channel(url: &str, patience: Duration) -> Result<Channel, Failure> {
+fn channel(way: &Way, patience: Duration) -> Result<Channel, Failure> {
     let connect_timeout = patience.mul_f64(0.15).min(Duration::from_secs(1));
     let config = ChannelConfig { connect_timeout, ..ChannelConfig::default() };
-    lazy_channel(url, &config).map_err(|error| Failure::invalid(format!("--gateway: {error}")))
+    lazy_channel_over(&way.url, &config, way.network.as_ref())
+        .map_err(|error| Failure::invalid(format!("--gateway: {error}")))
 }
 
-fn throttle() -> Throttle {
-    Throttle::new(ThrottleConfig { max_tokens: RETRY_TOKENS, ..ThrottleConfig::default() })
+fn throttle(jitter_seed: Option<u64>) -> Throttle {
+    Throttle::new(ThrottleConfig { max_tokens: RETRY_TOKENS, seed: jitter_seed, ..ThrottleConfig::default() })
 }
 
 fn policy(attempt_timeout: Duration) -> RetryPolicy {

@@ -9,6 +9,7 @@ use atm_rpc::retry::{RetryError, RetryPolicy, retry};
 use atm_rpc::throttle::Throttle;
 use tonic::transport::Channel;
 
+use super::Way;
 use crate::exit::Failure;
 
 /// Which letters to make of a text.
@@ -27,10 +28,11 @@ pub(crate) struct TextClient {
 }
 
 impl TextClient {
-    pub(crate) fn new(url: &str, patience: Duration) -> Result<Self, Failure> {
+    pub(crate) fn new(way: impl Into<Way>, patience: Duration) -> Result<Self, Failure> {
+        let way = way.into();
         Ok(Self {
-            client: TextServiceClient::new(super::channel(url, patience)?),
-            throttle: super::throttle(),
+            client: TextServiceClient::new(super::channel(&way, patience)?),
+            throttle: super::throttle(way.jitter_seed),
             policy: super::policy(patience.mul_f64(0.45).min(Duration::from_secs(5))),
             patience,
         })

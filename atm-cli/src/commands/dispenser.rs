@@ -1,7 +1,5 @@
 //! `dispenser`: what the cash device counts, and what is to go wrong with it next.
 
-use std::path::Path;
-
 use atm_rpc::process::{DirectoryLock, LockError};
 use atm_types::{Currency, Money};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -53,9 +51,12 @@ fn faults() -> impl TypedValueParser<Value = Fault> {
 }
 
 pub(crate) fn run(context: &Context, args: &DispenserArgs) -> Result<Exit, Failure> {
-    let directory = context.state_directory()?;
-    let _lock = DirectoryLock::acquire(&directory).map_err(|error| locked(&error))?;
-    let mut device = open(context, &directory)?;
+    let _lock = match &context.surroundings {
+        // Nobody else can open a simulated disk while it is open.
+        Some(_) => None,
+        None => Some(DirectoryLock::acquire(&context.state_directory()?).map_err(|error| locked(&error))?),
+    };
+    let mut device = context.device()?;
     match &args.command {
         DispenserCommand::Status => show(context, &device).map_err(|error| failure(&error))?,
         DispenserCommand::Fault { fault } => {
@@ -65,10 +66,6 @@ pub(crate) fn run(context: &Context, args: &DispenserArgs) -> Result<Exit, Failu
         }
     }
     Ok(Exit::Done)
-}
-
-fn open(context: &Context, directory: &Path) -> Result<Simulated, Failure> {
-    Simulated::open(directory, context.global.currency, &*context.ids).map_err(|error| failure(&error))
 }
 
 fn failure(error: &DeviceError) -> Failure {

@@ -15,7 +15,7 @@ pub(crate) mod transaction;
 pub(crate) mod transfer;
 pub(crate) mod withdraw;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +25,15 @@ use atm_types::{Clock, IdSource, SystemClock, SystemIds, Timestamp};
 use serde::Serialize;
 
 use crate::cli::{CardArgs, Cli, Command, Global};
-use crate::client::{Gateway, Session};
+use crate::client::{Gateway, Session, Way};
 use crate::crash;
 use crate::device::Simulated;
 use crate::exit::{Exit, Failure};
 use crate::flow::{self, Machine, Parts};
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::output::Screen;
 use crate::pin::Pin;
+use crate::simulation::Surroundings;
 use crate::terminal::Terminal;
 
 /// Everything a command gets from outside.
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) ids: Arc<dyn IdSource>,
     /// The trace of this key press.
     pub(crate) trace: TraceContext,
+    /// What stands in for disks, network and hands where everything is simulated.
+    pub(crate) surroundings: Option<Arc<Surroundings>>,
 }
 
 /// Runs a command to its exit code.
@@ -66,6 +69,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
         global: cli.global,
         trace: TraceContext::new(&*ids),
         ids,
+        surroundings: None,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -77,11 +81,19 @@ pub(crate) fn run(cli: Cli) -> Exit {
     let done = runtime.block_on(telemetry::scope(context.trace, dispatch(cli.command, &context)));
     // Whatever still runs in the background (a connection, a name look-up) is nothing to wait for.
     runtime.shutdown_background();
-    done.unwrap_or_else(|failure| {
-        context.screen.object(&FailureKeys { reason: failure.reason, message: &failure.message });
-        context.screen.error(&failure.message);
-        failure.exit
-    })
+    done.unwrap_or_else(|failure| show(&context, &failure))
+}
+
+/// Runs a command where everything is simulated; `serve` and `demo` are not for there.
+pub(crate) async fn run_simulated(cli: Cli, context: Context) -> Exit {
+    let done = telemetry::scope(context.trace, dispatch(cli.command, &context)).await;
+    done.unwrap_or_else(|failure| show(&context, &failure))
+}
+
+fn show(context: &Context, failure: &Failure) -> Exit {
+    context.screen.object(&FailureKeys { reason: failure.reason, message: &failure.message });
+    context.screen.error(&failure.message);
+    failure.exit
 }
 
 /// The machine's clock, set wrong on purpose where a developer asked for it.
@@ -132,23 +144,63 @@ impl Context {
     }
 
     fn terminal(&self) -> Result<Terminal, Failure> {
+        if let Some(surroundings) = &self.surroundings {
+            return Ok(surroundings.terminal());
+        }
         Terminal::load(&self.state_directory()?, &*self.ids)
             .map_err(|error| Failure::unavailable(format!("{error}; nothing was sent")))
     }
 
     fn gateway(&self, terminal: &Terminal) -> Result<Gateway, Failure> {
         let atm_id = self.global.atm_id.clone().unwrap_or_else(|| terminal.default_atm_id());
-        Gateway::new(&self.global.gateway, terminal, &atm_id, self.global.deadline)
+        Gateway::new(self.way(), terminal, &atm_id, self.global.deadline)
+    }
+
+    /// How the gateway is reached.
+    fn way(&self) -> Way {
+        match &self.surroundings {
+            Some(surroundings) => surroundings.way(&self.global.gateway),
+            None => Way::from(self.global.gateway.as_str()),
+        }
+    }
+
+    /// Whether there is a machine where this command is told to look for it.
+    fn has_journal(&self) -> Result<bool, Failure> {
+        match &self.surroundings {
+            Some(surroundings) => Ok(surroundings.has_journal()),
+            None => Ok(journal::exists_in(&self.state_directory()?)),
+        }
+    }
+
+    fn pin(&self, file: Option<&Path>, prompt: &str) -> Result<Pin, Failure> {
+        match &self.surroundings {
+            Some(surroundings) => Pin::new(surroundings.typed_pin()),
+            None => Pin::obtain(file, prompt),
+        }
+    }
+
+    fn journal(&self, terminal: &Terminal) -> Result<Journal, Failure> {
+        let clock = Arc::clone(&self.clock);
+        let opened = match &self.surroundings {
+            Some(surroundings) => surroundings.journal(terminal.id(), clock),
+            None => Journal::open(&self.state_directory()?, terminal.id(), clock),
+        };
+        opened.map_err(|error| flow::journal_before(&error))
+    }
+
+    fn device(&self) -> Result<Simulated, Failure> {
+        let opened = match &self.surroundings {
+            Some(surroundings) => surroundings.device(self.global.currency, &*self.ids),
+            None => Simulated::open(&self.state_directory()?, self.global.currency, &*self.ids),
+        };
+        opened
+            .map_err(|error| Failure::new(Exit::Unavailable, "device", format!("{error}; nothing was sent")))
     }
 
     /// The whole machine, with its journal locked. Fails at once when another process works with it.
     fn machine(&self, terminal: &Terminal) -> Result<Machine, Failure> {
-        let directory = self.state_directory()?;
-        let journal = Journal::open(&directory, terminal.id(), Arc::clone(&self.clock))
-            .map_err(|error| flow::journal_before(&error))?;
-        let device = Simulated::open(&directory, self.global.currency, &*self.ids).map_err(|error| {
-            Failure::new(Exit::Unavailable, "device", format!("{error}; nothing was sent"))
-        })?;
+        let journal = self.journal(terminal)?;
+        let device = self.device()?;
         let parts = Parts {
             journal,
             bank: self.gateway(terminal)?,
@@ -164,7 +216,7 @@ impl Context {
     /// Lets a customer in who wants to see something: PIN first, then the deadline begins, then the bank is asked. The
     /// journal is not needed for that, so no start of the machine is named.
     async fn log_in(&self, gateway: &Gateway, card: &CardArgs) -> Result<(Session, Deadline), Failure> {
-        let pin = Pin::obtain(card.pin_file.as_deref(), "PIN:")?;
+        let pin = self.pin(card.pin_file.as_deref(), "PIN:")?;
         let deadline = Deadline::after(self.global.deadline);
         let session = gateway.log_in(&card.card, &pin, self.ids.attempt_id(), None, deadline).await?;
         Ok((session, deadline))

@@ -10,7 +10,6 @@ use crate::exit::{Exit, Failure};
 use crate::flow::{self, Order};
 use crate::journal::{CardTag, Intent, Kind};
 use crate::output::{Receipt, show_failure};
-use crate::pin::Pin;
 
 /// A money command as it was typed.
 pub(super) struct Request<'a> {
@@ -54,7 +53,7 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
     // What the machine cannot pay needs nobody's PIN.
     machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
     machine.notes_for(request.kind, amount)?;
-    let pin = Pin::obtain(request.card.pin_file.as_deref(), "PIN:")?;
+    let pin = context.pin(request.card.pin_file.as_deref(), "PIN:")?;
 
     // The key press: from here on the customer waits.
     let patience = context.global.deadline;

@@ -80,7 +80,7 @@ struct NumberKeys<'a> {
 }
 
 pub(crate) async fn run(context: &Context, args: TextArgs) -> Result<Exit, Failure> {
-    let client = TextClient::new(&context.global.gateway, context.global.deadline)?;
+    let client = TextClient::new(context.way(), context.global.deadline)?;
     match args.command {
         TextCommand::Lower(args) => convert(context, &client, Case::Lower, args.text).await,
         TextCommand::Upper(args) => convert(context, &client, Case::Upper, args.text).await,

@@ -14,7 +14,6 @@ use crate::exit::{Exit, Failure};
 use crate::flow::decline_reason;
 use crate::journal::CardTag;
 use crate::output::{Status, Table, show_failure, state_name};
-use crate::pin::Pin;
 
 const SHOW_EXAMPLES: &str = "\
 Example:
@@ -137,7 +136,7 @@ fn outcome_keys(context: &Context, outcome: &Outcome) -> OutcomeKeys {
 async fn cancel(context: &Context, args: &OneArgs) -> Result<Exit, Failure> {
     let terminal = context.terminal()?;
     let mut machine = context.machine(&terminal)?;
-    let pin = Pin::obtain(args.card.pin_file.as_deref(), "PIN:")?;
+    let pin = context.pin(args.card.pin_file.as_deref(), "PIN:")?;
     let deadline = Deadline::after(context.global.deadline);
     machine.sign_on(deadline).await?;
     let (attempt_id, boot) = (context.ids.attempt_id(), machine.boot());

@@ -38,8 +38,7 @@ pub(crate) enum DeviceError {
     /// The command cannot be obeyed now; nothing moved.
     #[error("the cash device cannot do that: {0}")]
     Refused(&'static str),
-    /// Its power went; only in tests, since a real loss of power ends the process as well.
-    #[cfg(test)]
+    /// Its power went; only in tests and simulations, since a real loss of power ends the process as well.
     #[error("the cash device lost its power")]
     PowerLost,
 }

@@ -10,12 +10,14 @@ use atm_types::{Currency, IdSource};
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::store::{Remembered, Store, move_notes, write_dispense};
+use super::store::{self, Remembered, Store, move_notes, write_dispense};
 use super::{
     Bin, CashDevice, CashUnits, DeviceError, Dispense, Escrow, Fault, Found, Notes, Place, PresentStatus,
     Step,
 };
 use crate::crash::{self, crash_point};
+use crate::durable::SimulatedDisk;
+use crate::simulation::DeviceEvidence;
 
 pub(crate) struct Simulated {
     pub(super) store: Store,
@@ -32,6 +34,21 @@ impl Simulated {
         ids: &dyn IdSource,
     ) -> Result<Self, DeviceError> {
         Ok(Self { store: Store::open(directory, currency, ids)?, power_lost: || crash::die() })
+    }
+
+    /// The same on a simulated disk. When its power goes, `power_lost` is called.
+    pub(crate) fn open_on(
+        disk: &SimulatedDisk,
+        currency: Currency,
+        ids: &dyn IdSource,
+        power_lost: fn() -> DeviceError,
+    ) -> Result<Self, DeviceError> {
+        Ok(Self { store: Store::open_on(disk, currency, ids)?, power_lost })
+    }
+
+    /// What a simulated device remembers, whoever has it open.
+    pub(crate) fn evidence(disk: &SimulatedDisk) -> Result<DeviceEvidence, DeviceError> {
+        store::evidence(disk)
     }
 
     /// The same, but when its power goes its command fails and the process lives.

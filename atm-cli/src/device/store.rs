@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::{DeviceError, Dispense, Escrow, Fault, Notes, Place, Step};
 use crate::crash::crash_point;
-use crate::durable::{Database, Shape};
+use crate::durable::{Database, Shape, SimulatedDisk};
+use crate::simulation::{DeviceDispense, DeviceEvidence};
 
 /// "ATMd" in `PRAGMA application_id`.
 const SHAPE: Shape = Shape { application_id: 0x4154_4d64, version: 1, oldest: 1, reserve: 512 << 10 };
@@ -79,7 +80,23 @@ impl Store {
         currency: Currency,
         ids: &dyn IdSource,
     ) -> Result<Self, DeviceError> {
-        let (mut database, version) = Database::open(&directory.join(FILE_NAME), &SHAPE)?;
+        Self::with(Database::open(&directory.join(FILE_NAME), &SHAPE)?, currency, ids)
+    }
+
+    /// The same on a simulated disk.
+    pub(super) fn open_on(
+        disk: &SimulatedDisk,
+        currency: Currency,
+        ids: &dyn IdSource,
+    ) -> Result<Self, DeviceError> {
+        Self::with(Database::open_on(disk, &SHAPE)?, currency, ids)
+    }
+
+    fn with(
+        (mut database, version): (Database, i64),
+        currency: Currency,
+        ids: &dyn IdSource,
+    ) -> Result<Self, DeviceError> {
         if version == 0 {
             let serial = ids.uuid_v7().to_string();
             crash_point!("BEFORE_DEVICE_MADE");
@@ -215,6 +232,45 @@ impl Store {
                 .optional()
         })?;
         row.map(|(what, before)| Ok((what, read_notes(&before)?))).transpose()
+    }
+}
+
+/// What a simulated device remembers, whoever has it open.
+pub(super) fn evidence(disk: &SimulatedDisk) -> Result<DeviceEvidence, DeviceError> {
+    let database = Database::look_at(disk);
+    let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'dispenses'";
+    if !database.read(|connection| connection.query_row(sql, [], |row| row.get::<_, bool>(0)))? {
+        return Ok(DeviceEvidence::default());
+    }
+    let places = database.read(|connection| {
+        connection
+            .prepare_cached("SELECT place, denomination, count FROM places ORDER BY place, denomination")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect()
+    })?;
+    let rows: Vec<RawDispense> = database.read(|connection| {
+        connection
+            .prepare_cached("SELECT * FROM dispenses ORDER BY id")?
+            .query_map([], read_dispense)?
+            .collect()
+    })?;
+    let dispenses = rows.into_iter().map(|row| Ok(summary(&row.into_remembered()?)));
+    Ok(DeviceEvidence { places, dispenses: dispenses.collect::<Result<_, DeviceError>>()? })
+}
+
+fn summary(remembered: &Remembered) -> DeviceDispense {
+    let Remembered { dispense, fault, found } = remembered;
+    DeviceDispense {
+        id: dispense.id,
+        step: dispense.step.name(),
+        fault: fault.name(),
+        planned: dispense.planned.minor_units(),
+        stacked: dispense.stacked.minor_units(),
+        rejected: dispense.rejected.minor_units(),
+        presented: dispense.presented.minor_units(),
+        retracted: dispense.retracted.minor_units(),
+        counted: dispense.counted,
+        found: found.as_ref().map(|found| (found.rejected.minor_units(), found.retracted.minor_units())),
     }
 }
 

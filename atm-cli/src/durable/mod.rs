@@ -6,6 +6,7 @@
 //! lives on room that was kept for it.
 
 mod log;
+mod memory;
 mod reserve;
 
 use std::fs::{File, OpenOptions};
@@ -14,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+pub use memory::{DiskFault, SimulatedDisk};
+
+use memory::Opening;
 use reserve::Reserve;
 
 /// Why a database cannot be used.
@@ -47,9 +51,16 @@ pub(crate) struct Shape {
 
 /// A database of this process alone; its directory is locked.
 pub(crate) struct Database {
-    connection: Connection,
+    medium: Medium,
     path: PathBuf,
-    reserve: Reserve,
+}
+
+/// Where it is kept.
+enum Medium {
+    /// In a file, with room beside it.
+    File { connection: Connection, reserve: Reserve },
+    /// Nowhere: a simulation.
+    Memory(Opening),
 }
 
 impl Database {
@@ -72,17 +83,29 @@ impl Database {
         }
         let connection = Connection::open(path).map_err(|source| storage(path, source))?;
         let reserve = Reserve::of(path, shape.reserve);
-        let mut database = Self { connection, path: path.to_path_buf(), reserve };
+        let mut database = Self { medium: Medium::File { connection, reserve }, path: path.to_path_buf() };
         match database.prepare(shape) {
             // Even to open it takes a little room, for SQLite's index of the log.
             Err(DurableError::Storage { source, .. })
-                if may_be_full(&source) && database.reserve.release() =>
+                if may_be_full(&source) && database.medium.release_reserve() =>
             {
                 let version = database.prepare(shape)?;
                 Ok((database, version))
             }
             prepared => Ok((database, prepared?)),
         }
+    }
+
+    /// Opens a simulated disk as [`Database::open`] opens a file.
+    pub(crate) fn open_on(disk: &SimulatedDisk, shape: &Shape) -> Result<(Self, i64), DurableError> {
+        let mut database = Self { medium: Medium::Memory(disk.open()), path: disk.name().clone() };
+        let version = database.prepare(shape)?;
+        Ok((database, version))
+    }
+
+    /// Looks at a simulated disk, whoever has it open. Nothing can be written.
+    pub(crate) fn look_at(disk: &SimulatedDisk) -> Self {
+        Self { medium: Medium::Memory(disk.look()), path: disk.name().clone() }
     }
 
     fn prepare(&mut self, shape: &Shape) -> Result<i64, DurableError> {
@@ -127,7 +150,7 @@ impl Database {
     /// Makes sure that the room for writes that must not fail is there, taking it again if it was used. False
     /// when the disk is full: then nothing new may begin.
     pub(crate) fn has_room(&mut self) -> bool {
-        self.reserve.take()
+        self.medium.take_reserve()
     }
 
     /// One durable write. On a full disk the kept room is given up for it.
@@ -135,25 +158,15 @@ impl Database {
         &mut self,
         mut work: impl FnMut(&Transaction<'_>) -> Result<T, rusqlite::Error>,
     ) -> Result<T, DurableError> {
-        let first = self.attempt(&mut work);
+        let first = self.medium.write(&mut work);
         let done = match first {
-            Err(error) if is_full(&error) && self.reserve.release() => {
+            Err(error) if is_full(&error) && self.medium.release_reserve() => {
                 tracing::warn!(path = %self.path.display(), "the disk is full: the kept room is used");
-                self.attempt(&mut work)
+                self.medium.write(&mut work)
             }
             other => other,
         };
         done.map_err(|source| storage(&self.path, source))
-    }
-
-    fn attempt<T>(
-        &mut self,
-        work: &mut impl FnMut(&Transaction<'_>) -> Result<T, rusqlite::Error>,
-    ) -> Result<T, rusqlite::Error> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = work(&transaction)?;
-        transaction.commit()?;
-        Ok(value)
     }
 
     /// Reads.
@@ -161,7 +174,7 @@ impl Database {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
     ) -> Result<T, DurableError> {
-        work(&self.connection).map_err(|source| storage(&self.path, source))
+        self.medium.read(work).map_err(|source| storage(&self.path, source))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -180,6 +193,47 @@ impl Database {
 
     fn pragma(&self, name: &str) -> Result<i64, DurableError> {
         self.read(|connection| connection.pragma_query_value(None, name, |row| row.get(0)))
+    }
+}
+
+impl Medium {
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, rusqlite::Error> {
+        match self {
+            Self::File { connection, .. } => work(connection),
+            Self::Memory(opening) => opening.read(work),
+        }
+    }
+
+    fn write<T>(
+        &mut self,
+        work: &mut impl FnMut(&Transaction<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, rusqlite::Error> {
+        match self {
+            Self::File { connection, .. } => {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let value = work(&transaction)?;
+                transaction.commit()?;
+                Ok(value)
+            }
+            Self::Memory(opening) => opening.write(work),
+        }
+    }
+
+    fn take_reserve(&self) -> bool {
+        match self {
+            Self::File { reserve, .. } => reserve.take(),
+            Self::Memory(opening) => opening.take_reserve(),
+        }
+    }
+
+    fn release_reserve(&self) -> bool {
+        match self {
+            Self::File { reserve, .. } => reserve.release(),
+            Self::Memory(opening) => opening.release_reserve(),
+        }
     }
 }
 

@@ -31,7 +31,8 @@ use atm_types::{Clock, TerminalId, Timestamp, TransactionId};
 use uuid::Uuid;
 
 use crate::crash::crash_point;
-use crate::durable::DurableError;
+use crate::durable::{DurableError, SimulatedDisk};
+use crate::simulation::{JournalEvidence, JournalMovement, JournalRecord, JournalStep};
 
 pub(crate) use expected::{Counts, Effect, Expected};
 pub(crate) use machine::{AccountBalance, Ending, Event, Kind, Plan, State};
@@ -93,7 +94,8 @@ impl From<DurableError> for JournalError {
 pub(crate) struct Journal {
     store: Store,
     clock: Arc<dyn Clock>,
-    _lock: DirectoryLock,
+    /// Nobody else can open a simulated disk while it is open, so it has no lock.
+    _lock: Option<DirectoryLock>,
 }
 
 impl Journal {
@@ -105,7 +107,39 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let lock = DirectoryLock::acquire(directory)?;
         let store = Store::open(&directory.join(FILE_NAME), terminal, clock.now())?;
-        Ok(Self { store, clock, _lock: lock })
+        Ok(Self { store, clock, _lock: Some(lock) })
+    }
+
+    /// The same on a simulated disk.
+    pub(crate) fn open_on(
+        disk: &SimulatedDisk,
+        terminal: TerminalId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, JournalError> {
+        let store = Store::open_on(disk, terminal, clock.now())?;
+        Ok(Self { store, clock, _lock: None })
+    }
+
+    /// What a simulated machine's journal says, whoever has it open.
+    pub(crate) fn evidence(disk: &SimulatedDisk) -> Result<JournalEvidence, JournalError> {
+        let store = Store::look_at(disk);
+        if !store.is_made()? {
+            return Ok(JournalEvidence::default());
+        }
+        let status = store.status()?;
+        Ok(JournalEvidence {
+            records: store.transactions(false)?.iter().map(JournalRecord::of).collect(),
+            movements: store.movements(false)?.iter().map(JournalMovement::of).collect(),
+            steps: store.steps_after(0)?,
+            outage: status.outage.map(Outage::name),
+            enrolled_as: status.enrolled_as,
+        })
+    }
+
+    /// The steps that a simulated machine wrote after this one.
+    pub(crate) fn steps_after(disk: &SimulatedDisk, sequence: i64) -> Result<Vec<JournalStep>, JournalError> {
+        let store = Store::look_at(disk);
+        if store.is_made()? { store.steps_after(sequence) } else { Ok(Vec::new()) }
     }
 
     /// Forgets what ended long ago, a bounded piece of it. Only for a machine whose bank has just shown that it has

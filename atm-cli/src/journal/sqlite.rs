@@ -18,7 +18,8 @@ use super::record::{Intent, PaidIn, Record};
 use super::status::Status;
 use super::{compact, points, rows, schema};
 use crate::crash::crash_point;
-use crate::durable::{Database, DurableError, Shape};
+use crate::durable::{Database, DurableError, Shape, SimulatedDisk};
+use crate::simulation::JournalStep;
 
 const SHAPE: Shape = Shape {
     application_id: schema::APPLICATION_ID,
@@ -39,7 +40,28 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(path: &Path, terminal: TerminalId, now: Timestamp) -> Result<Self, JournalError> {
-        let (mut database, version) = Database::open(path, &SHAPE)?;
+        Self::with(Database::open(path, &SHAPE)?, terminal, now)
+    }
+
+    /// The same on a simulated disk.
+    pub(super) fn open_on(
+        disk: &SimulatedDisk,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Self, JournalError> {
+        Self::with(Database::open_on(disk, &SHAPE)?, terminal, now)
+    }
+
+    /// What is on a simulated disk, unchecked; for whoever watches a simulation.
+    pub(super) fn look_at(disk: &SimulatedDisk) -> Self {
+        Self { database: Database::look_at(disk), seen: 0 }
+    }
+
+    fn with(
+        (mut database, version): (Database, i64),
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Self, JournalError> {
         match version {
             0 => {
                 crash_point!("BEFORE_JOURNAL_MADE");
@@ -55,7 +77,7 @@ impl Store {
             _ => {}
         }
         if database.read(schema::terminal)? != terminal.to_string() {
-            return Err(JournalError::OtherTerminal { path: path.to_path_buf() });
+            return Err(JournalError::OtherTerminal { path: database.path().to_path_buf() });
         }
         if database.read(rows::carried)?.is_none() {
             return Err(database.damaged(CARRIED_DAMAGED).into());
@@ -263,6 +285,35 @@ impl Store {
                 .query_map([id.to_string()], |row| Ok((row.get(0)?, Timestamp::from_nanos(row.get(1)?))))?
                 .collect()
         })?)
+    }
+}
+
+impl Store {
+    /// Every step after this one, in order; for whoever watches a simulation.
+    pub(super) fn steps_after(&self, sequence: i64) -> Result<Vec<JournalStep>, JournalError> {
+        let sql = "SELECT sequence, subject, event, state, reason, time_nanos FROM steps WHERE sequence > ?1 \
+                   ORDER BY sequence";
+        Ok(self.database.read(|connection| {
+            connection
+                .prepare_cached(sql)?
+                .query_map([sequence], |row| {
+                    Ok(JournalStep {
+                        sequence: row.get(0)?,
+                        subject: row.get(1)?,
+                        event: row.get(2)?,
+                        state: row.get(3)?,
+                        reason: row.get(4)?,
+                        time: Timestamp::from_nanos(row.get(5)?),
+                    })
+                })?
+                .collect()
+        })?)
+    }
+
+    /// Whether anything was ever written.
+    pub(super) fn is_made(&self) -> Result<bool, JournalError> {
+        let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'steps'";
+        Ok(self.database.read(|connection| connection.query_row(sql, [], |row| row.get(0)))?)
     }
 }
 

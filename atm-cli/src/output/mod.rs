@@ -4,6 +4,7 @@
 //! they are wanted (`NO_COLOR`, pipes). With `--json`: exactly one object on standard output, and the same
 //! messages for people on standard error.
 
+mod capture;
 mod money;
 mod story;
 mod table;
@@ -13,6 +14,7 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+pub(crate) use capture::Capture;
 pub(crate) use money::{Receipt, Status, show_failure, state_name};
 pub(crate) use story::tell as tell_story;
 pub(crate) use table::Table;
@@ -40,7 +42,7 @@ impl Screen {
 
     /// A result for people; nothing in JSON mode.
     pub(crate) fn result(self, line: &str) {
-        if !self.json {
+        if !self.json && !keep_line(line) {
             let _ = writeln!(anstream::stdout(), "{line}");
         }
     }
@@ -54,6 +56,7 @@ impl Screen {
     pub(crate) fn object(self, object: &impl Serialize) {
         if self.json
             && let Ok(text) = serde_json::to_string(object)
+            && !capture::keep(|shown| shown.object = Some(text.clone()))
         {
             let _ = writeln!(std::io::stdout(), "{text}");
         }
@@ -61,16 +64,26 @@ impl Screen {
 
     /// A message beside the result.
     pub(crate) fn note(self, line: &str) {
-        let _ = writeln!(anstream::stderr(), "{QUIET}{line}{QUIET:#}");
+        beside(&format!("{QUIET}{line}{QUIET:#}"));
     }
 
     /// What went wrong.
     pub(crate) fn error(self, line: &str) {
-        let _ = writeln!(anstream::stderr(), "{ALARM}error:{ALARM:#} {line}");
+        beside(&format!("{ALARM}error:{ALARM:#} {line}"));
     }
 
     /// What a person has to look into.
     pub(crate) fn alarm(self, line: &str) {
-        let _ = writeln!(anstream::stderr(), "{ALARM}ALARM:{ALARM:#} {line}");
+        beside(&format!("{ALARM}ALARM:{ALARM:#} {line}"));
     }
+}
+
+fn beside(line: &str) {
+    if !keep_line(line) {
+        let _ = writeln!(anstream::stderr(), "{line}");
+    }
+}
+
+fn keep_line(line: &str) -> bool {
+    capture::keep(|shown| shown.lines.push(anstream::adapter::strip_str(line).to_string()))
 }

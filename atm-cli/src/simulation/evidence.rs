@@ -3,8 +3,10 @@
 //! Names are those of the journal and of the device's memory, so that a checker depends on what is stored and not on
 //! the types that stored it.
 
-use atm_types::{Timestamp, TransactionId};
+use atm_types::{Money, Timestamp, TransactionId};
 use uuid::Uuid;
+
+use crate::journal::{Ending, Movement, Plan, Record};
 
 /// The journal as it is on its disk.
 #[derive(Clone, Debug, Default)]
@@ -138,4 +140,43 @@ pub struct DeviceDispense {
     pub counted: bool,
     /// What somebody who looked for its notes found, in the reject bin and in the retract bin.
     pub found: Option<(i64, i64)>,
+}
+
+impl JournalRecord {
+    pub(crate) fn of(record: &Record) -> Self {
+        let units = |money: Option<Money>| money.map(Money::minor_units);
+        Self {
+            id: record.id(),
+            kind: record.intent.kind.name(),
+            state: record.state.name(),
+            ending: record.ending.map(Ending::name),
+            reason: record.reason.clone(),
+            amount: record.intent.amount.minor_units(),
+            last_four: record.intent.card.last_four.clone(),
+            to_account: record.intent.to_account.clone(),
+            authorization: record.authorization.clone(),
+            dispense_id: record.dispense_id,
+            cash_in_id: record.cash_in_id,
+            presented: units(record.presented),
+            retracted: units(record.retracted),
+            retract_uncounted: record.retract_uncounted,
+            resolved: units(record.resolved),
+            taken: record.taken().minor_units(),
+            noted_sequence: record.noted_sequence,
+            is_over: record.state.plan() == Plan::Nothing,
+        }
+    }
+}
+
+impl JournalMovement {
+    pub(crate) fn of(movement: &Movement) -> Self {
+        Self {
+            id: movement.id,
+            from: movement.from.name(),
+            to: movement.to.name(),
+            amount: movement.amount.minor_units(),
+            about: movement.about,
+            state: movement.state.name(),
+        }
+    }
 }

@@ -95,6 +95,20 @@ impl Pepper {
         Self { secret: Zeroizing::new(secret) }
     }
 
+    /// A pepper that is in no file, for simulations. The database must not know another one.
+    ///
+    /// # Errors
+    /// [`PepperError::Wrong`], [`PepperError::Storage`].
+    pub async fn known(secret: [u8; 32], store: &Store) -> Result<Self, PepperError> {
+        let pepper = Self { secret: Zeroizing::new(secret) };
+        match store.transaction(|rows| rows.meta(Meta::PepperCanary)).await? {
+            Some(canary) if bool::from(canary.ct_eq(&pepper.canary())) => {}
+            Some(_) => return Err(PepperError::Wrong { path: PathBuf::new() }),
+            None => pepper.adopt(store).await?,
+        }
+        Ok(pepper)
+    }
+
     async fn adopt(&self, store: &Store) -> Result<(), StorageError> {
         let canary = self.canary();
         store

@@ -12,6 +12,7 @@ use atm_types::{Clock, IdSource};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use zeroize::Zeroizing;
 
 use crate::auth::{Auth, Parts};
 use crate::config::{Config, Storage};
@@ -63,6 +64,13 @@ impl From<SignError> for Error {
     }
 }
 
+/// What nobody else may know.
+struct Secrets {
+    token: BearerToken,
+    pepper: Pepper,
+    session_seed: Zeroizing<[u8; 32]>,
+}
+
 /// A service that is ready to serve.
 pub struct Service {
     auth: Arc<Auth>,
@@ -81,8 +89,37 @@ impl Service {
         let pepper = Pepper::open(&config.pepper_file, &store, &*ids).await?;
         let seed = SecretFile::create_or_load(&config.data.join(SESSION_KEY_FILE), &*ids);
         let seed = seed.map_err(Error::SessionKey)?.key().ok_or(Error::NotASessionKey)?;
+        Self::with(config, Secrets { token, pepper, session_seed: seed }, store, clock, ids)
+    }
+
+    /// The same with secrets that are in no file, for simulations.
+    ///
+    /// # Errors
+    /// As [`Service::open`].
+    pub async fn open_with(
+        config: Config,
+        token: BearerToken,
+        pepper: [u8; 32],
+        session_seed: [u8; 32],
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Result<Self, Error> {
+        let store = open_store(&config).await?;
+        let pepper = Pepper::known(pepper, &store).await?;
+        let secrets = Secrets { token, pepper, session_seed: Zeroizing::new(session_seed) };
+        Self::with(config, secrets, store, clock, ids)
+    }
+
+    fn with(
+        config: Config,
+        secrets: Secrets,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Result<Self, Error> {
+        let Secrets { token, pepper, session_seed } = secrets;
         let auth = Arc::new(Auth::new(Parts {
-            session_key: SessionKey::from_seed(&seed)?,
+            session_key: SessionKey::from_seed(&session_seed)?,
             keys: pepper.keys(),
             pool: HashingPool::new(config.hashing, pepper),
             store,

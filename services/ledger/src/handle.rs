@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atm_ledger_core::{Account, Command, EntryRef, Refusal, Step, Transaction, TransactionState};
 use atm_rpc::deadline::Deadline;
@@ -21,7 +22,7 @@ use crate::storage::sqlite::SqliteStore;
 use crate::storage::{Store, StoreError};
 use crate::trial_balance::{self, TrialBalance};
 use crate::verify::{self, VerifyProgress};
-use crate::writer::queue::{Item, QueueSender, queue};
+use crate::writer::queue::{Item, QueueSender, queue, queue_for_a_task};
 use crate::writer::{self, Limits};
 
 /// How a ledger is opened.
@@ -177,6 +178,32 @@ impl Ledger {
         Self::start_locked(store, options, clock, None)
     }
 
+    /// [`Ledger::start`] with the writer as a task on the caller's runtime, for simulations: no thread is started, and
+    /// each batch takes `pace` of the runtime's time.
+    ///
+    /// # Errors
+    /// As [`Ledger::start`].
+    pub fn start_as_task(
+        store: Box<dyn Store>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        pace: Duration,
+    ) -> Result<(Self, WriterGuard), OpenError> {
+        let readers = store.readers();
+        let (queue, receiver, wake) = queue_for_a_task(options.queue_commands);
+        let writer = writer::Writer::load(store, limits_of(options), clock)?;
+        let (publish, committed) = watch::channel(writer.head().sequence);
+        let failed = CancellationToken::new();
+        let (ended, end) = oneshot::channel();
+        let work = writer::run_as_task(writer, receiver, wake, pace, publish, failed.clone());
+        tokio::spawn(async move {
+            work.await;
+            let _ = ended.send(());
+        });
+        let guard = WriterGuard { queue: queue.clone(), failed, end: Some(end), thread: None };
+        Ok((Self { queue, reading: Reading::new(readers), committed }, guard))
+    }
+
     fn start_locked(
         store: Box<dyn Store>,
         options: Options,
@@ -185,13 +212,7 @@ impl Ledger {
     ) -> Result<(Self, WriterGuard), OpenError> {
         let readers = store.readers();
         let (queue, receiver) = queue(options.queue_commands);
-        let limits = Limits {
-            time_zone: options.time_zone,
-            batch_commands: options.batch_commands,
-            checkpoint_every: options.checkpoint_every,
-            accounts_in_memory: options.accounts_in_memory,
-        };
-        let writer = writer::Writer::load(store, limits, clock)?;
+        let writer = writer::Writer::load(store, limits_of(options), clock)?;
         let (publish, committed) = watch::channel(writer.head().sequence);
         let failed = CancellationToken::new();
         let (ended, end) = oneshot::channel();
@@ -294,6 +315,15 @@ impl Ledger {
     /// verification could not be finished. Dropping the receiver ends it.
     pub fn verify(&self) -> mpsc::Receiver<VerifyProgress> {
         verify::start(self.queue.clone(), self.reading.clone())
+    }
+}
+
+fn limits_of(options: Options) -> Limits {
+    Limits {
+        time_zone: options.time_zone,
+        batch_commands: options.batch_commands,
+        checkpoint_every: options.checkpoint_every,
+        accounts_in_memory: options.accounts_in_memory,
     }
 }
 

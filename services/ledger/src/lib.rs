@@ -30,7 +30,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::authorization::{Authorizer, KeyError};
 use crate::config::Config;
-use crate::handle::{Ledger, OpenError, Options};
+use crate::handle::{Ledger, OpenError, Options, WriterGuard};
 
 /// Why the ledger did not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,45 @@ pub async fn run_with(
     };
     let books_are_new = *ledger.committed().borrow() == 0;
     let authorizer = Authorizer::open(&config.data, books_are_new, &*ids)?;
+    let books = Books { ledger, writer, authorizer, token, max_in_flight: config.max_in_flight };
+    serve_with(listener, books, ids, shutdown, add_services).await
+}
+
+/// Books that are open, and what it takes to serve them.
+pub struct Books {
+    /// The handle.
+    pub ledger: Ledger,
+    /// Its writer.
+    pub writer: WriterGuard,
+    /// What signs holds.
+    pub authorizer: Authorizer,
+    /// What every caller has to show.
+    pub token: BearerToken,
+    /// Calls that are served at once.
+    pub max_in_flight: usize,
+}
+
+/// Serves books that are open already: for simulations, whose books are in no directory.
+///
+/// # Errors
+/// [`Error::WriterFailed`] and [`Error::Serve`], as [`run`].
+pub async fn serve_books(
+    listener: impl Listener,
+    books: Books,
+    ids: Arc<dyn IdSource>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    serve_with(listener, books, ids, shutdown, |_| {}).await
+}
+
+async fn serve_with(
+    listener: impl Listener,
+    books: Books,
+    ids: Arc<dyn IdSource>,
+    shutdown: CancellationToken,
+    add_services: impl FnOnce(&mut RoutesBuilder),
+) -> Result<(), Error> {
+    let Books { ledger, writer, authorizer, token, max_in_flight } = books;
     let api = grpc::Api::new(ledger, authorizer, Arc::clone(&ids));
 
     let names = &["atm.ledger.v1.LedgerService"];
@@ -102,7 +141,7 @@ pub async fn run_with(
 
     let leave = shutdown.child_token();
     let serving =
-        server::serve(listener, server_config(&config, ids), routes.routes(), health, leave.clone());
+        server::serve(listener, server_config(max_in_flight, ids), routes.routes(), health, leave.clone());
     let mut serving = std::pin::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served.map_err(Error::from),
@@ -123,9 +162,9 @@ pub async fn run_with(
     }
 }
 
-fn server_config(config: &Config, ids: Arc<dyn IdSource>) -> ServerConfig {
+fn server_config(max_in_flight: usize, ids: Arc<dyn IdSource>) -> ServerConfig {
     // Kept in the proportions of the defaults, whatever the size.
-    let max_in_flight = config.max_in_flight.max(1);
+    let max_in_flight = max_in_flight.max(1);
     ServerConfig {
         streaming: grpc::STREAMING,
         admission: AdmissionConfig {

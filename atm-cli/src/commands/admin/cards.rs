@@ -10,7 +10,6 @@ use super::write_failure;
 use crate::cli::parse_card;
 use crate::client::AdminClient;
 use crate::exit::{Exit, Failure};
-use crate::pin::Pin;
 
 const ISSUE_EXAMPLES: &str = "\
 Examples:
@@ -82,7 +81,7 @@ pub(super) async fn issue(
     let pin = if args.pin_later {
         String::new()
     } else {
-        Pin::obtain(args.pin_file.as_deref(), "PIN of the new card:")?.digits().to_owned()
+        context.pin(args.pin_file.as_deref(), "PIN of the new card:")?.digits().to_owned()
     };
     let changed = client
         .issue_card(args.card.clone(), args.account.clone(), pin)

@@ -20,7 +20,7 @@ pub(super) const PLACES: [Account; 4] =
 /// Opens this machine for its operators. Nothing is made where there was no machine; at one that is fenced off nothing
 /// is done.
 pub(super) fn open(context: &Context) -> Result<Machine, Failure> {
-    if !journal::exists_in(&context.state_directory()?) {
+    if !context.has_journal()? {
         return Err(Failure::new(
             Exit::Unavailable,
             "not_enrolled",
@@ -42,7 +42,7 @@ pub(super) fn open(context: &Context) -> Result<Machine, Failure> {
 
 /// The machine in the state directory, if there is one; whatever it is called, and whether it may serve or not.
 pub(super) fn own_machine(context: &Context) -> Result<Option<Machine>, Failure> {
-    if !journal::exists_in(&context.state_directory()?) {
+    if !context.has_journal()? {
         return Ok(None);
     }
     let terminal = context.terminal()?;

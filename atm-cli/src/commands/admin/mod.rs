@@ -101,9 +101,12 @@ pub(crate) async fn finish_movements(
 }
 
 fn client(context: &Context, token_file: &Path) -> Result<AdminClient, Failure> {
-    let token = BearerToken::load(token_file)
-        .map_err(|error| Failure::invalid(format!("--operator-token-file: {error}")))?;
-    AdminClient::new(&context.global.gateway, token, context.global.deadline)
+    let token = match &context.surroundings {
+        Some(surroundings) => surroundings.operator_token.clone(),
+        None => BearerToken::load(token_file)
+            .map_err(|error| Failure::invalid(format!("--operator-token-file: {error}")))?,
+    };
+    AdminClient::new(context.way(), token, context.global.deadline)
 }
 
 /// The failure of a call that changes something and may be repeated: what may have been sent may have worked.

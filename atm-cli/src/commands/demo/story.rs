@@ -287,7 +287,7 @@ impl<'a> Story<'a> {
             .map_err(|error| Failure::unavailable(error.to_string()))?;
         let machine = Machine::new(Parts {
             journal,
-            bank: Gateway::new(&wire.url(), &terminal, &terminal.default_atm_id(), PATIENCE)?,
+            bank: Gateway::new(wire.url().as_str(), &terminal, &terminal.default_atm_id(), PATIENCE)?,
             device: Box::new(device),
             currency: Currency::BDT,
             ids: Arc::clone(&self.context.ids),

@@ -31,7 +31,9 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Shared {
     rows: MemoryRows,
-    next_fault: Option<CommitFault>,
+    /// The fault that waits for a commit with something to write, and how many such commits pass before it.
+    fault: Option<(u64, CommitFault)>,
+    commits: u64,
 }
 
 impl MemoryStore {
@@ -42,11 +44,44 @@ impl MemoryStore {
 
     /// Makes the next commit that has something to write fail.
     pub fn fail_next_commit(&self, fault: CommitFault) {
-        self.lock().next_fault = Some(fault);
+        self.fail_after(0, fault);
+    }
+
+    /// Lets `fault` happen to the commit after the next `commits` ones that have something to write.
+    pub fn fail_after(&self, commits: u64, fault: CommitFault) {
+        self.lock().fault = Some((commits, fault));
+    }
+
+    /// How many commits had something to write and are kept.
+    pub fn commits(&self) -> u64 {
+        self.lock().commits
+    }
+
+    /// All cards, in the order of their number keys.
+    pub fn cards(&self) -> Vec<Card> {
+        self.lock().rows.cards.values().cloned().collect()
+    }
+
+    /// All attempts that are not erased, in the order of card, machine and attempt id.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.lock().rows.attempts.values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn next_fault(&mut self) -> Option<CommitFault> {
+        match &mut self.fault {
+            Some((0, _)) => self.fault.take().map(|(_, fault)| fault),
+            Some((commits, _)) => {
+                *commits -= 1;
+                None
+            }
+            None => None,
+        }
     }
 }
 
@@ -56,8 +91,9 @@ impl Backend for MemoryStore {
         let mut rows = shared.rows.clone();
         rows.written = false;
         work(&mut rows)?;
-        let fault = if rows.written { shared.next_fault.take() } else { None };
+        let fault = if rows.written { shared.next_fault() } else { None };
         if fault != Some(CommitFault::Lost) {
+            shared.commits += u64::from(rows.written);
             shared.rows = rows;
         }
         match fault {

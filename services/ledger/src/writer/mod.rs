@@ -31,7 +31,7 @@ use atm_ledger_core::State;
 use atm_types::Clock;
 use jiff::tz::TimeZone;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::storage::{CommitError, EncodedSteps, Head, Store, StoreError};
@@ -130,11 +130,63 @@ pub(crate) fn run(
         Ok(()) => {
             ending.disarm();
         }
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the ledger's writer has ended; nothing more is answered"
-            );
+        Err(error) => tell(&error),
+    }
+}
+
+/// [`run`] as a task, for simulations, whose time stands still while a thread works. Each batch takes `pace` before it
+/// is decided, in which more may come: the time that a disk takes.
+pub(crate) async fn run_as_task(
+    mut writer: Writer,
+    mut queue: QueueReceiver,
+    wake: Arc<Notify>,
+    pace: Duration,
+    committed: watch::Sender<u64>,
+    failed: CancellationToken,
+) {
+    let ending = failed.drop_guard();
+    match serve_as_task(&mut writer, &mut queue, &wake, pace, &committed).await {
+        Ok(()) => {
+            ending.disarm();
+        }
+        Err(error) => tell(&error),
+    }
+}
+
+fn tell(error: &Fatal) {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "the ledger's writer has ended; nothing more is answered"
+    );
+}
+
+async fn serve_as_task(
+    writer: &mut Writer,
+    // Exclusive, since a receiver may be used by one thread at a time and the task may move.
+    queue: &mut QueueReceiver,
+    wake: &Notify,
+    pace: Duration,
+    committed: &watch::Sender<u64>,
+) -> Result<(), Fatal> {
+    let mut items = Vec::new();
+    loop {
+        let first = match queue.waiting() {
+            Some(first) => Some(first),
+            None => {
+                match writer.idle_time() {
+                    Some(most) => drop(tokio::time::timeout(most, wake.notified()).await),
+                    None => wake.notified().await,
+                }
+                queue.waiting()
+            }
+        };
+        if first.is_some() {
+            tokio::time::sleep(pace).await;
+        }
+        let stop = first.is_some_and(|first| gather(first, queue, writer.limits.batch_commands, &mut items));
+        writer.execute(&mut items, committed)?;
+        if stop {
+            return writer.checkpoint_now();
         }
     }
 }

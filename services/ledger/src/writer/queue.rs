@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use atm_ledger_core::{Command, EntryRef, Totals};
 use atm_rpc::deadline::Deadline;
 use atm_types::{AccountId, TransactionId};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::handle::{AccountView, Answer, ExecuteError};
 use crate::trial_balance::ChangedAccounts;
@@ -75,6 +75,8 @@ pub(crate) struct QueueSender {
     sender: mpsc::Sender<Item>,
     waiting: Arc<AtomicUsize>,
     limit: usize,
+    /// Woken by each item when the writer waits as a task; a thread waits for the channel itself.
+    wake: Option<Arc<Notify>>,
 }
 
 /// The writer's end of the queue.
@@ -88,7 +90,17 @@ pub(crate) struct QueueReceiver {
 pub(crate) fn queue(limit: usize) -> (QueueSender, QueueReceiver) {
     let (sender, receiver) = mpsc::channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    (QueueSender { sender, waiting: Arc::clone(&waiting), limit }, QueueReceiver { receiver, waiting })
+    (
+        QueueSender { sender, waiting: Arc::clone(&waiting), limit, wake: None },
+        QueueReceiver { receiver, waiting },
+    )
+}
+
+/// The same for a writer that is a task, and what wakes it.
+pub(crate) fn queue_for_a_task(limit: usize) -> (QueueSender, QueueReceiver, Arc<Notify>) {
+    let (sender, receiver) = queue(limit);
+    let wake = Arc::new(Notify::new());
+    (QueueSender { wake: Some(Arc::clone(&wake)), ..sender }, receiver, wake)
 }
 
 impl QueueSender {
@@ -107,7 +119,11 @@ impl QueueSender {
             self.waiting.fetch_sub(weight, Ordering::AcqRel);
             return Err((ExecuteError::QueueFull, item));
         }
-        self.sender.send(item).map_err(|mpsc::SendError(item)| (ExecuteError::Stopped, item))
+        self.sender.send(item).map_err(|mpsc::SendError(item)| (ExecuteError::Stopped, item))?;
+        if let Some(wake) = &self.wake {
+            wake.notify_one();
+        }
+        Ok(())
     }
 }
 
