@@ -1,5 +1,11 @@
 //! The whole system on one thread: the real cash machine, gateway, auth and ledger and their gRPC, under a seeded
 //! clock, network, disks and cash device.
+//!
+//! A seed means a [`plan::Plan`]; [`world::run`] carries it out; what is found afterwards is [`evidence::Evidence`], and
+//! [`check`] says what of it must not be.
 
 pub mod check;
 pub mod evidence;
+pub mod plan;
+pub mod trace;
+pub mod world;

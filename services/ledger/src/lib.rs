@@ -8,6 +8,7 @@ pub mod authorization;
 mod chain;
 mod codec;
 pub mod config;
+pub mod evidence;
 mod grpc;
 pub mod handle;
 mod read;

@@ -52,6 +52,11 @@ impl MemoryStore {
         self.lock().fault = Some((commits, fault));
     }
 
+    /// A fault that waits does not happen any more.
+    pub fn clear_faults(&self) {
+        self.lock().fault = None;
+    }
+
     /// How many commits had something to write and are kept.
     pub fn commits(&self) -> u64 {
         self.lock().commits

@@ -110,6 +110,11 @@ impl MemoryDisk {
         self.change(|content| content.fault = Some((commits, fault)));
     }
 
+    /// A fault that waits does not happen any more.
+    pub fn clear_faults(&self) {
+        self.change(|content| content.fault = None);
+    }
+
     /// Says whether there is anything in the reserve for captures, cancels and suspensions, and whether there
     /// can be.
     pub fn set_reserve(&self, reserve: bool) {

@@ -23,11 +23,12 @@ mod load;
 pub(crate) mod queue;
 mod recent;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use atm_ledger_core::State;
+use atm_ledger_core::{Account, State};
 use atm_types::Clock;
 use jiff::tz::TimeZone;
 use tokio::runtime::Handle;
@@ -105,6 +106,22 @@ impl Writer {
     /// Where the chain ends.
     pub(crate) fn head(&self) -> Head {
         self.memory.head
+    }
+
+    /// All accounts, as they are after the last step; ordered by id.
+    pub(crate) fn all_accounts(&mut self) -> Result<Vec<Account>, StoreError> {
+        let mut accounts: BTreeMap<_, Account> = BTreeMap::new();
+        loop {
+            let after = accounts.last_key_value().map(|(id, _)| *id);
+            let page = self.store.accounts_after(after, 1_000)?;
+            if page.is_empty() {
+                break;
+            }
+            accounts.extend(page.into_iter().map(|account| (account.terms.account_id, account)));
+        }
+        let newer = self.memory.state.account_ids().filter_map(|id| self.memory.state.account(id));
+        accounts.extend(newer.map(|account| (account.terms.account_id, account.clone())));
+        Ok(accounts.into_values().collect())
     }
 
     /// How long the writer may sleep when nothing is queued; `None`: until something is.

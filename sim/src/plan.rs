@@ -1,0 +1,382 @@
+//! What a seed means: how unreliable everything is, what customers want, and what goes wrong when.
+
+use std::time::Duration;
+
+use atm_cli::simulation::{DiskFault, device_faults};
+use atm_fault_proxy::{Break, Delay, DelayLength, Moment, Rule, Span};
+use fastrand::Rng;
+
+use crate::world::Host;
+
+/// How long a machine's customer waits for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+/// After this long whatever is left of the scripts is dropped and the faults end.
+pub const BUSY_AT_MOST: Duration = Duration::from_secs(40);
+/// In this time everything must have ended then (invariant 23).
+pub const ENDING_AT_MOST: Duration = Duration::from_secs(60);
+
+/// A customer of the bank.
+#[derive(Clone, Copy, Debug)]
+pub struct Customer {
+    /// The number of the account.
+    pub account: &'static str,
+    /// The number of the card.
+    pub card: &'static str,
+    /// The right PIN.
+    pub pin: &'static str,
+    /// The balance at the beginning, in major units.
+    pub opening: i64,
+    /// How far below zero it may go.
+    pub overdraft: i64,
+    /// What may be withdrawn in a day; 0 is anything.
+    pub daily_limit: i64,
+}
+
+/// Everybody.
+pub const CUSTOMERS: [Customer; 3] = [
+    Customer {
+        account: "Joty",
+        card: "5123456789012346",
+        pin: "71842",
+        opening: 5_000,
+        overdraft: 0,
+        daily_limit: 0,
+    },
+    Customer {
+        account: "Ahona",
+        card: "5987654321098762",
+        pin: "90315",
+        opening: 800,
+        overdraft: 300,
+        daily_limit: 0,
+    },
+    Customer {
+        account: "Kader",
+        card: "5432198765012349",
+        pin: "36047",
+        opening: 9_000,
+        overdraft: 0,
+        daily_limit: 1_500,
+    },
+];
+
+/// One thing that happens at a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Cash out.
+    Withdraw {
+        /// Who.
+        customer: usize,
+        /// How much, in major units.
+        amount: i64,
+        /// Whether the PIN is right.
+        right_pin: bool,
+        /// What the device does wrong.
+        fault: Option<&'static str>,
+    },
+    /// Cash in.
+    Deposit {
+        /// Who.
+        customer: usize,
+        /// How much.
+        amount: i64,
+    },
+    /// Money to another customer.
+    Transfer {
+        /// Who.
+        customer: usize,
+        /// How much.
+        amount: i64,
+        /// To whom.
+        to: usize,
+    },
+    /// A look at the balance.
+    Balance {
+        /// Who.
+        customer: usize,
+        /// Whether the PIN is right.
+        right_pin: bool,
+    },
+    /// The last money command again, with the same id.
+    Repeat,
+    /// The last money command is cancelled by its customer.
+    Cancel,
+    /// What is open is settled.
+    Recover,
+    /// Operators put notes in.
+    Load,
+    /// Operators empty a bin.
+    Unload(&'static str),
+    /// Operators decide what is suspect.
+    Resolve {
+        /// Whether the customer is found to have got the money.
+        presented: bool,
+    },
+    /// An operator lets a locked card in again.
+    Unblock {
+        /// Whose.
+        customer: usize,
+    },
+}
+
+/// Something that goes wrong at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The host dies, and is up again after a while.
+    Crash(Host, Duration),
+    /// The host is not heard for a while, and then everything that it said and was told comes at once.
+    Pause(Host, Duration),
+    /// Two hosts lose everything between them for a while.
+    Partition(Host, Host, Duration),
+    /// The host's clock is so many seconds ahead from now on.
+    Clock(Host, i64),
+    /// The journal's or the device's disk of a machine fails.
+    MachineDisk {
+        /// Which machine.
+        machine: usize,
+        /// Whether it is the device's.
+        device: bool,
+        /// After so many commits.
+        after: u64,
+        /// How.
+        fault: DiskFault,
+    },
+    /// The ledger's disk fails after so many commits: lost, unknown, torn or full.
+    LedgerDisk(u64, atm_ledger::storage::memory::Fault),
+    /// Auth's disk fails after so many commits.
+    AuthDisk(u64, atm_auth::storage::CommitFault),
+    /// All disks have room again.
+    MakeRoom,
+    /// A second machine starts with the disk that the first one had a while ago.
+    Twin,
+    /// The wires behave, or do not.
+    Wires(bool),
+}
+
+/// How the wires misbehave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wire {
+    /// Loss of a request.
+    pub lose_request: f64,
+    /// Loss of an answer.
+    pub lose_answer: f64,
+    /// Second copies.
+    pub duplicate: f64,
+    /// Delays, each way.
+    pub delay: f64,
+    /// The longest delay.
+    pub delay_at_most: Duration,
+    /// Cut connections.
+    pub reset: f64,
+}
+
+impl Wire {
+    /// For the proxy.
+    pub fn rules(&self) -> Vec<Rule> {
+        let delay = (self.delay > 0.0).then(|| Delay {
+            probability: self.delay,
+            length: DelayLength::Uniform(Span(Duration::from_millis(5)), Span(self.delay_at_most)),
+        });
+        let of = |path: &str, rule: Rule| Rule { method: atm_fault_proxy::Glob::new(path), ..rule };
+        // A stream has no end of its request or answer that could be lost; connections it shares are cut.
+        let stream = of("/atm.auth.v1.AuthService/WatchRevocations", Rule::default());
+        vec![
+            stream,
+            of(
+                "*",
+                Rule {
+                    lose_request: self.lose_request,
+                    lose_answer: self.lose_answer,
+                    duplicate: self.duplicate,
+                    duplicate_after: delay.map(|delay| delay.length),
+                    delay_request: delay,
+                    delay_answer: delay,
+                    reset: (self.reset > 0.0)
+                        .then_some(Break { probability: self.reset, moment: Moment::AfterEffect }),
+                    ..Rule::default()
+                },
+            ),
+        ]
+    }
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What each machine does, in order, each after a pause.
+    pub scripts: Vec<Vec<(Duration, Action)>>,
+    /// What goes wrong, in the order of time.
+    pub troubles: Vec<(Duration, Trouble)>,
+    /// How the wires misbehave while they do.
+    pub wire: Wire,
+    /// Fault points at which a program dies, each when it is reached for the so-manieth time.
+    pub deadly: Vec<(&'static str, u64)>,
+    /// How long the ledger takes for a commit.
+    pub ledger_pace: Duration,
+    /// How many steps follow a checkpoint of the ledger.
+    pub checkpoint_every: u64,
+    /// The longest that a message takes on the network.
+    pub latency: Duration,
+    /// How long a host that died stays down.
+    pub down_for: Duration,
+}
+
+impl Plan {
+    /// What the seed means. `points` are the fault points there are.
+    pub fn of(seed: u64, points: &[&'static str]) -> Self {
+        let mut dice = Rng::with_seed(crate::world::mix(seed));
+        // One run in eight is spared everything.
+        let spared = dice.u8(..8) == 0;
+        let machines = 1 + usize::from(dice.u8(..3) > 0);
+        let scripts = (0..machines).map(|_| script(&mut dice)).collect();
+        let wire = if spared || dice.u8(..4) == 0 { Wire::default() } else { wire(&mut dice) };
+        let troubles = if spared { Vec::new() } else { troubles(&mut dice, machines) };
+        let mut deadly = Vec::new();
+        if !spared && !points.is_empty() {
+            for _ in 0..dice.u8(..6) {
+                deadly.push((points[dice.usize(..points.len())], 1 + u64::from(dice.u8(..6))));
+            }
+        }
+        Self {
+            scripts,
+            troubles,
+            wire,
+            deadly,
+            ledger_pace: Duration::from_millis(dice.u64(1..30)),
+            checkpoint_every: dice.u64(3..60),
+            latency: Duration::from_millis(dice.u64(1..40)),
+            down_for: Duration::from_millis(dice.u64(20..3_000)),
+        }
+    }
+
+    /// A run in which nothing goes wrong but what is asked for.
+    pub fn quiet(scripts: Vec<Vec<(Duration, Action)>>) -> Self {
+        Self {
+            scripts,
+            troubles: Vec::new(),
+            wire: Wire::default(),
+            deadly: Vec::new(),
+            ledger_pace: Duration::from_millis(2),
+            checkpoint_every: 20,
+            latency: Duration::from_millis(1),
+            down_for: Duration::from_millis(50),
+        }
+    }
+}
+
+fn script(dice: &mut Rng) -> Vec<(Duration, Action)> {
+    let length = dice.usize(4..12);
+    let mut script = Vec::new();
+    for _ in 0..length {
+        script.push((Duration::from_millis(dice.u64(0..600)), action(dice)));
+    }
+    script
+}
+
+fn action(dice: &mut Rng) -> Action {
+    let customer = dice.usize(..CUSTOMERS.len());
+    let right_pin = dice.u8(..8) > 0;
+    match dice.u8(..32) {
+        0..=13 => {
+            let faults: Vec<&'static str> = device_faults().filter(|name| *name != "none").collect();
+            let fault = (dice.u8(..2) == 0).then(|| faults[dice.usize(..faults.len())]);
+            let amount = [20, 50, 120, 300, 480, 700, 1_200][dice.usize(..7)];
+            Action::Withdraw { customer, amount, right_pin, fault }
+        }
+        14..=16 => Action::Deposit { customer, amount: i64::from(dice.u16(1..900)) },
+        17..=18 => {
+            let to = (customer + 1 + dice.usize(..2)) % CUSTOMERS.len();
+            Action::Transfer { customer, amount: i64::from(dice.u16(1..900)), to }
+        }
+        19..=20 => Action::Balance { customer, right_pin: dice.u8(..2) > 0 },
+        21..=23 => Action::Repeat,
+        24 => Action::Cancel,
+        25..=26 => Action::Recover,
+        27 => Action::Load,
+        28 => Action::Unload(["reject", "retract", "deposit"][dice.usize(..3)]),
+        29..=30 => Action::Resolve { presented: dice.bool() },
+        _ => Action::Unblock { customer },
+    }
+}
+
+fn wire(dice: &mut Rng) -> Wire {
+    // The patience of a customer is one deadline.
+    let longest = PATIENCE * 10;
+    let part = |dice: &mut Rng, most: f64| if dice.bool() { dice.f64() * most } else { 0.0 };
+    Wire {
+        lose_request: part(dice, 0.3),
+        lose_answer: part(dice, 0.3),
+        duplicate: part(dice, 0.5),
+        delay: part(dice, 0.3),
+        delay_at_most: longest.mul_f64(dice.f64().powi(3)).max(Duration::from_millis(20)),
+        reset: part(dice, 0.1),
+    }
+}
+
+fn troubles(dice: &mut Rng, machines: usize) -> Vec<(Duration, Trouble)> {
+    let mut troubles = Vec::new();
+    let at = |dice: &mut Rng| Duration::from_millis(dice.u64(..15_000));
+    let hosts = |dice: &mut Rng| match dice.usize(..3 + machines) {
+        0 => Host::Ledger,
+        1 => Host::Auth,
+        2 => Host::Gateway,
+        machine => Host::Machine(machine - 3),
+    };
+    for _ in 0..dice.u8(..4) {
+        let down = Duration::from_millis(dice.u64(20..3_000));
+        troubles.push((at(dice), Trouble::Crash(hosts(dice), down)));
+    }
+    for _ in 0..dice.u8(..2) {
+        let away = Duration::from_millis(dice.u64(100..6_000));
+        troubles.push((at(dice), Trouble::Pause(hosts(dice), away)));
+    }
+    for _ in 0..dice.u8(..2) {
+        let away = Duration::from_millis(dice.u64(100..4_000));
+        let wires = [
+            (Host::Machine(dice.usize(..machines)), Host::WireToGateway),
+            (Host::Gateway, Host::WireToAuth),
+            (Host::WireToLedger, Host::Ledger),
+        ];
+        let (one, other) = wires[dice.usize(..3)];
+        troubles.push((at(dice), Trouble::Partition(one, other, away)));
+    }
+    for _ in 0..dice.u8(..2) {
+        troubles.push((at(dice), Trouble::Clock(hosts(dice), dice.i64(-3_600..3_600))));
+    }
+    // More than a day ahead: every hold that stands expires.
+    if dice.u8(..6) == 0 {
+        troubles.push((at(dice), Trouble::Clock(Host::Ledger, 25 * 3_600)));
+    }
+    for _ in 0..dice.u8(..3) {
+        use atm_ledger::storage::memory::Fault;
+        let machine = dice.usize(..machines);
+        let after = dice.u64(..20);
+        let fault = [DiskFault::Lost, DiskFault::Unknown, DiskFault::Full][dice.usize(..3)];
+        let trouble = match dice.u8(..5) {
+            0 | 1 => Trouble::MachineDisk { machine, device: false, after, fault },
+            2 => Trouble::MachineDisk { machine, device: true, after, fault },
+            3 => {
+                let faults = [Fault::Lost, Fault::Unknown, Fault::Torn(1), Fault::Full];
+                Trouble::LedgerDisk(dice.u64(..12), faults[dice.usize(..4)])
+            }
+            _ => {
+                use atm_auth::storage::CommitFault;
+                let faults = [CommitFault::Lost, CommitFault::Kept];
+                Trouble::AuthDisk(dice.u64(..6), faults[dice.usize(..2)])
+            }
+        };
+        troubles.push((at(dice), trouble));
+    }
+    troubles.push((Duration::from_secs(10), Trouble::MakeRoom));
+    if dice.u8(..6) == 0 {
+        troubles.push((at(dice), Trouble::Twin));
+    }
+    // A quarter of the time is quiet.
+    let mut second = 0;
+    while second < BUSY_AT_MOST.as_secs() {
+        troubles.push((Duration::from_secs(second), Trouble::Wires(dice.u8(..4) > 0)));
+        second += dice.u64(1..4);
+    }
+    troubles.sort_by_key(|(at, _)| *at);
+    troubles
+}

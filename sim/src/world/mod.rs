@@ -1,0 +1,497 @@
+//! One simulated world: hosts, disks and wires, and the driver that lets time pass and things go wrong.
+
+mod crash;
+mod gather;
+mod log;
+mod machine;
+mod network;
+mod observe;
+mod services;
+mod shared;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atm_auth::storage::MemoryStore;
+use atm_cli::simulation::SimulatedDisk;
+use atm_fault_proxy::Proxy;
+use atm_ledger::storage::memory::MemoryDisk;
+use fastrand::Rng;
+use turmoil::Sim;
+
+pub use shared::{Host, mix};
+
+use crate::evidence::Evidence;
+use crate::plan::{BUSY_AT_MOST, ENDING_AT_MOST, Plan, Trouble};
+use machine::{Machine, Script};
+use network::SimulatedConnect;
+use observe::Observer;
+use services::{LedgerOptions, Secrets, Start, url_of};
+use shared::{Death, HostClock, Life, Shared, State};
+
+/// How exactly simulated time is kept; a message takes at least one of these.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything that a checker may look at, at the end.
+    pub evidence: Evidence,
+    /// What happened, in order.
+    pub events: Vec<crate::trace::Event>,
+    /// The hash of that.
+    pub hash: String,
+    /// How often each fault point was reached.
+    pub points: BTreeMap<&'static str, u64>,
+    /// Points at which a program died.
+    pub died_at: Vec<&'static str>,
+    /// What must not be and no checker of the evidence can see: panics, services that do not start, time that ran out.
+    pub failures: Vec<String>,
+    /// Disk faults of which nobody could know whether they took effect, and after which the program started again.
+    pub unknown_commits: u64,
+}
+
+/// Why a world could not even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// A secret of the simulation cannot be one.
+    #[error("the secrets of the simulated world cannot be used")]
+    Secrets,
+    /// SQLite has no memory.
+    #[error("there is no memory for a simulated disk")]
+    Disk,
+    /// The rules of a wire make no sense.
+    #[error("a wire cannot be made: {0}")]
+    Wire(String),
+}
+
+/// Everything that survives crashes.
+struct World {
+    seed: u64,
+    plan: Plan,
+    shared: Arc<Shared>,
+    secrets: Secrets,
+    ledger: MemoryDisk,
+    auth: MemoryStore,
+    machines: Vec<Machine>,
+    twin: Machine,
+    clocks: BTreeMap<Host, HostClock>,
+    wires: BTreeMap<Host, Proxy>,
+}
+
+/// Runs a plan to its end.
+///
+/// # Errors
+/// [`WorldError`].
+pub fn run(seed: u64, plan: Plan) -> Result<Outcome, WorldError> {
+    let world = World::new(seed, plan)?;
+    let _watching = crash::watch(Arc::clone(&world.shared));
+    let _logging = log::keep(Arc::clone(&world.shared));
+    Driver::new(world).run()
+}
+
+impl World {
+    fn new(seed: u64, plan: Plan) -> Result<Self, WorldError> {
+        let shared = Arc::new(Shared::default());
+        let secrets = Secrets::new().ok_or(WorldError::Secrets)?;
+        let clock = || HostClock::new(Arc::clone(&shared));
+        let machine = |name: &str, key: u8| {
+            let disk = |what| SimulatedDisk::new(&format!("{name} {what}")).map_err(|_| WorldError::Disk);
+            Ok(Machine {
+                journal: disk("journal")?,
+                device: disk("device")?,
+                key: [key; 32],
+                script: Arc::new(Mutex::new(Script::default())),
+            })
+        };
+        let mut machines = Vec::new();
+        for (index, actions) in plan.scripts.iter().enumerate() {
+            let key = u8::try_from(index).unwrap_or(u8::MAX).wrapping_add(0x11);
+            let machine = machine(&Host::Machine(index).name(), key)?;
+            if let Ok(mut script) = machine.script.lock() {
+                script.actions.clone_from(actions);
+            }
+            machines.push(machine);
+        }
+        let twin = machine("twin", 0x11)?;
+        let hosts = [Host::Ledger, Host::Auth, Host::Gateway, Host::Office, Host::Twin];
+        let all = hosts.into_iter().chain(WIRES.iter().map(|(wire, _)| *wire));
+        let all = all.chain((0..machines.len()).map(Host::Machine));
+        let clocks = all.map(|host| (host, clock())).collect();
+        let mut wires = BTreeMap::new();
+        for (wire, upstream) in WIRES {
+            // A wire does not die, so it has one life.
+            let network = Arc::new(SimulatedConnect::new(Arc::new(Life::default())));
+            let dice = Rng::with_seed(mix(seed ^ mix(wire.number())));
+            let proxy = Proxy::new(&url_of(upstream), network, Vec::new(), dice);
+            wires.insert(wire, proxy.map_err(|error| WorldError::Wire(error.to_string()))?);
+        }
+        let (ledger, auth) = (MemoryDisk::new(), MemoryStore::new());
+        Ok(Self { seed, plan, shared, secrets, ledger, auth, machines, twin, clocks, wires })
+    }
+
+    fn start(&self, host: Host) -> Start {
+        let clock = self.clocks.get(&host).cloned().unwrap_or_default();
+        Start::new(self.seed, host, &self.shared, &clock)
+    }
+}
+
+/// Each wire, and what it leads to.
+const WIRES: [(Host, Host); 3] = [
+    (Host::WireToGateway, Host::Gateway),
+    (Host::WireToAuth, Host::Auth),
+    (Host::WireToLedger, Host::Ledger),
+];
+
+/// Runs a program as the software of a host: whatever ends it, the host only waits to be taken down then.
+async fn host(start: Start, program: impl Future<Output = Result<(), String>> + 'static) {
+    let (shared, host) = (Arc::clone(&start.shared), start.host);
+    let task = tokio::task::spawn_local(crash::PROGRAM.scope(host, program));
+    let death = match task.await {
+        Ok(Ok(())) => None,
+        Ok(Err(why)) => Some(Death::Ended(why)),
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) if payload.is::<crash::Crashed>() => None,
+            Ok(payload) => {
+                let text = payload.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
+                Some(Death::Panicked(text.unwrap_or_else(|| "something panicked".to_owned())))
+            }
+            Err(_) => None,
+        },
+    };
+    if let Some(death) = death {
+        shared.tell(host, format!("ended: {death:?}"));
+        shared.die(host, death);
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Lets time pass.
+struct Driver<'a> {
+    world: Arc<World>,
+    sim: Sim<'a>,
+    observer: Observer,
+    /// Hosts that are down, and when each is up again.
+    down: Vec<(Duration, Host)>,
+    /// What ends at which time: pauses and partitions.
+    later: Vec<(Duration, Later)>,
+    /// Troubles that are still to come; their time counts from `begun`.
+    troubles: Vec<(Duration, Trouble)>,
+    begun: Option<Duration>,
+    ended_busy: Option<Duration>,
+    died_at: Vec<&'static str>,
+    failures: Vec<String>,
+    unknown_commits: u64,
+}
+
+enum Later {
+    Release(Host),
+    Repair(Host, Host),
+}
+
+impl Driver<'_> {
+    fn new(world: World) -> Self {
+        let world = Arc::new(world);
+        let sim = turmoil::Builder::new()
+            .rng_seed(world.seed)
+            .tick_duration(TICK)
+            .simulation_duration(Duration::from_secs(3_600))
+            .min_message_latency(Duration::from_millis(1))
+            .max_message_latency(world.plan.latency.max(Duration::from_millis(2)))
+            .tcp_capacity(4096)
+            .build();
+        let troubles = world.plan.troubles.clone();
+        let observer = Observer::new(world.machines.len());
+        Self {
+            world,
+            sim,
+            observer,
+            down: Vec::new(),
+            later: Vec::new(),
+            troubles,
+            begun: None,
+            ended_busy: None,
+            died_at: Vec::new(),
+            failures: Vec::new(),
+            unknown_commits: 0,
+        }
+    }
+
+    fn run(mut self) -> Result<Outcome, WorldError> {
+        self.make_hosts();
+        let mut at_end = false;
+        loop {
+            if let Err(error) = self.sim.step() {
+                self.failures.push(format!("the simulation stopped: {error}"));
+                break;
+            }
+            let now = self.sim.elapsed();
+            self.state().now = now;
+            self.observer.look(&self.world, now);
+            self.bury(now);
+            self.raise(now);
+            self.trouble(now);
+            if let Some(begun) = self.ended_busy {
+                if self.observer.all_is_settled(&self.world) {
+                    at_end = true;
+                    break;
+                }
+                if now > begun + ENDING_AT_MOST {
+                    let open = self.observer.what_is_open(&self.world);
+                    self.failures.push(format!("not everything ended in 60 s without faults: {open}"));
+                    break;
+                }
+            } else if let Some(begun) = self.begun {
+                let idle =
+                    (0..self.world.machines.len()).all(|index| self.state().idle.get(&index) == Some(&true));
+                if idle || now > begun + BUSY_AT_MOST {
+                    self.end_faults(now);
+                }
+            } else if self.state().set_up {
+                self.begin(now);
+            } else if now > Duration::from_secs(20) {
+                self.failures.push("the world was not set up".to_owned());
+                break;
+            }
+        }
+        let evidence = gather::evidence(&self.world, &self.observer, at_end);
+        let state = self.state();
+        Ok(Outcome {
+            evidence,
+            events: state.trace.events().to_vec(),
+            hash: state.trace.hash(),
+            points: state.points.clone(),
+            died_at: self.died_at.clone(),
+            failures: self.failures.clone(),
+            unknown_commits: self.unknown_commits,
+        })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.world.shared.lock()
+    }
+
+    fn make_hosts(&mut self) {
+        let world = Arc::clone(&self.world);
+        for (wire, _) in WIRES {
+            let world = Arc::clone(&world);
+            self.sim.host(wire.name(), move || {
+                let start = world.start(wire);
+                let proxy = world.wires.get(&wire).cloned();
+                async move {
+                    if let Some(proxy) = proxy {
+                        host(start.clone(), services::wire(start, proxy)).await;
+                    }
+                    Ok(())
+                }
+            });
+        }
+        let own = Arc::clone(&world);
+        self.sim.host(Host::Ledger.name(), move || {
+            let start = own.start(Host::Ledger);
+            let options =
+                LedgerOptions { pace: own.plan.ledger_pace, checkpoint_every: own.plan.checkpoint_every };
+            let program = services::ledger(start.clone(), own.ledger.clone(), own.secrets.clone(), options);
+            async move {
+                host(start, program).await;
+                Ok(())
+            }
+        });
+        let own = Arc::clone(&world);
+        self.sim.host(Host::Auth.name(), move || {
+            let start = own.start(Host::Auth);
+            let program = services::auth(start.clone(), own.auth.clone(), own.secrets.clone());
+            async move {
+                host(start, program).await;
+                Ok(())
+            }
+        });
+        let own = Arc::clone(&world);
+        self.sim.host(Host::Gateway.name(), move || {
+            let start = own.start(Host::Gateway);
+            let program = services::gateway(start.clone(), own.secrets.clone());
+            async move {
+                host(start, program).await;
+                Ok(())
+            }
+        });
+        let own = Arc::clone(&world);
+        self.sim.host(Host::Office.name(), move || {
+            let start = own.start(Host::Office);
+            // Its disks are nobody's: operators who are at no machine need none.
+            let program = machine::set_up(start.clone(), own.secrets.clone(), own.twin.clone());
+            async move {
+                host(start, forever(program)).await;
+                Ok(())
+            }
+        });
+        for index in 0..world.machines.len() {
+            let own = Arc::clone(&world);
+            self.sim.host(Host::Machine(index).name(), move || {
+                let start = own.start(Host::Machine(index));
+                let machine = own.machines[index].clone();
+                let program = machine::live(start.clone(), own.secrets.clone(), machine, index);
+                async move {
+                    host(start, forever(program)).await;
+                    Ok(())
+                }
+            });
+        }
+    }
+
+    /// The world is set up: from now on things go wrong.
+    fn begin(&mut self, now: Duration) {
+        self.begun = Some(now);
+        let deadly = self.world.plan.deadly.clone();
+        let mut state = self.state();
+        for (point, nth) in deadly {
+            let reached = state.points.get(point).copied().unwrap_or(0);
+            state.deadly.push((point, reached + nth));
+        }
+    }
+
+    /// Takes down the hosts that died in this tick.
+    fn bury(&mut self, now: Duration) {
+        let deaths = std::mem::take(&mut self.state().deaths);
+        for (host, death) in deaths {
+            if self.down.iter().any(|(_, other)| *other == host) {
+                continue;
+            }
+            match &death {
+                Death::AtPoint(point) => self.died_at.push(*point),
+                Death::Panicked(what) => self.failures.push(format!("{host} panicked: {what}")),
+                Death::Ended(_) => self.unknown_commits += 1,
+            }
+            self.crash(host, now + self.world.plan.down_for);
+        }
+    }
+
+    fn crash(&mut self, host: Host, until: Duration) {
+        if self.down.iter().any(|(_, other)| *other == host) {
+            return;
+        }
+        if let Some((life, _)) = self.state().lives.get(&host) {
+            life.end();
+        }
+        self.sim.crash(host.name());
+        self.down.push((until, host));
+    }
+
+    /// Starts hosts again whose time has come, and ends pauses and partitions.
+    fn raise(&mut self, now: Duration) {
+        let (up, down): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.down).into_iter().partition(|(at, _)| *at <= now);
+        self.down = down;
+        for (_, host) in up {
+            self.world.shared.tell(host, "starts again");
+            self.sim.bounce(host.name());
+        }
+        let (over, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
+        self.later = later;
+        for (_, what) in over {
+            match what {
+                Later::Release(host) => self.for_neighbours(host, |sim, one, other| sim.release(one, other)),
+                Later::Repair(one, other) => self.sim.repair(one.name(), other.name()),
+            }
+        }
+    }
+
+    fn for_neighbours(&mut self, host: Host, what: impl Fn(&Sim<'_>, String, String)) {
+        let all: Vec<Host> = self.world.clocks.keys().copied().filter(|other| *other != Host::Twin).collect();
+        for other in all.into_iter().filter(|other| *other != host) {
+            what(&self.sim, host.name(), other.name());
+        }
+    }
+
+    fn trouble(&mut self, now: Duration) {
+        let Some(begun) = self.begun else { return };
+        while let Some((at, _)) = self.troubles.first() {
+            if begun + *at > now {
+                return;
+            }
+            let (_, trouble) = self.troubles.remove(0);
+            self.make_trouble(&trouble, now);
+        }
+    }
+
+    fn make_trouble(&mut self, trouble: &Trouble, now: Duration) {
+        if !matches!(trouble, Trouble::Wires(_)) {
+            self.world.shared.tell(Host::Office, format!("trouble: {trouble:?}"));
+        }
+        match trouble {
+            Trouble::Crash(host, down) => self.crash(*host, now + *down),
+            Trouble::Pause(host, away) => {
+                self.for_neighbours(*host, |sim, one, other| sim.hold(one, other));
+                self.later.push((now + *away, Later::Release(*host)));
+            }
+            Trouble::Partition(one, other, away) => {
+                self.sim.partition(one.name(), other.name());
+                self.later.push((now + *away, Later::Repair(*one, *other)));
+            }
+            Trouble::Clock(host, seconds) => {
+                if let Some(clock) = self.world.clocks.get(host) {
+                    clock.set_ahead(*seconds);
+                }
+            }
+            Trouble::MachineDisk { machine, device, after, fault } => {
+                if let Some(machine) = self.world.machines.get(*machine) {
+                    let disk = if *device { &machine.device } else { &machine.journal };
+                    disk.fail_after(*after, *fault);
+                }
+            }
+            Trouble::LedgerDisk(after, fault) => self.world.ledger.fail_after(*after, *fault),
+            Trouble::AuthDisk(after, fault) => self.world.auth.fail_after(*after, *fault),
+            Trouble::MakeRoom => self.make_room(),
+            Trouble::Twin => {}
+            Trouble::Wires(bad) => self.set_wires(*bad),
+        }
+    }
+
+    fn set_wires(&mut self, bad: bool) {
+        let rules = if bad { self.world.plan.wire.rules() } else { Vec::new() };
+        for proxy in self.world.wires.values() {
+            if let Err(error) = proxy.set_rules(rules.clone()) {
+                self.failures.push(error.to_string());
+            }
+        }
+    }
+
+    fn make_room(&self) {
+        self.world.ledger.set_reserve(true);
+        for machine in &self.world.machines {
+            machine.journal.make_room();
+            machine.device.make_room();
+        }
+    }
+
+    /// No more faults: everything has to end now.
+    fn end_faults(&mut self, now: Duration) {
+        self.ended_busy = Some(now);
+        self.troubles.clear();
+        self.set_wires(false);
+        self.make_room();
+        self.world.ledger.clear_faults();
+        self.world.auth.clear_faults();
+        for (at, _) in &mut self.later {
+            *at = now;
+        }
+        for (at, _) in &mut self.down {
+            *at = now;
+        }
+        {
+            let mut state = self.state();
+            state.deadly.clear();
+            state.ending = true;
+        }
+        self.world.shared.tell(Host::Office, "no more faults");
+    }
+}
+
+async fn forever(program: impl Future<Output = ()>) -> Result<(), String> {
+    program.await;
+    std::future::pending().await
+}

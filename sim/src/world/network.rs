@@ -1,0 +1,125 @@
+//! The real servers and clients on turmoil's network.
+//!
+//! Whatever a host still wants to say after its death, in the rest of the tick in which it died, is not heard.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use atm_rpc::network::{Connect, Connecting, Listener, Stream};
+use http::Uri;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil::net::{TcpListener, TcpStream};
+
+use super::shared::Life;
+
+/// Where every service of the simulated world listens.
+pub(super) const PORT: u16 = 50_051;
+
+/// Where connections of one host come in.
+pub(super) struct SimulatedListener {
+    listener: TcpListener,
+    life: Arc<Life>,
+}
+
+impl SimulatedListener {
+    /// Listens on the port of the simulated world.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub(super) async fn bind(life: Arc<Life>) -> io::Result<Self> {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, PORT)).await?;
+        Ok(Self { listener, life })
+    }
+}
+
+impl Listener for SimulatedListener {
+    type Stream = MortalStream;
+
+    async fn accept(&self) -> io::Result<(MortalStream, SocketAddr)> {
+        let (stream, peer) = self.listener.accept().await?;
+        Ok((MortalStream { stream, life: Arc::clone(&self.life) }, peer))
+    }
+}
+
+/// How one start of a host opens connections.
+#[derive(Clone)]
+pub(super) struct SimulatedConnect {
+    life: Arc<Life>,
+}
+
+impl SimulatedConnect {
+    /// For this start.
+    pub(super) fn new(life: Arc<Life>) -> Self {
+        Self { life }
+    }
+}
+
+impl fmt::Debug for SimulatedConnect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SimulatedConnect")
+    }
+}
+
+impl Connect for SimulatedConnect {
+    fn connect(&self, uri: &Uri) -> Connecting {
+        let host = uri.host().unwrap_or_default().to_owned();
+        let port = uri.port_u16().unwrap_or(PORT);
+        let life = Arc::clone(&self.life);
+        Box::pin(async move {
+            let stream = TcpStream::connect((host, port)).await?;
+            let stream: Box<dyn Stream> = Box::new(MortalStream { stream, life });
+            Ok(stream)
+        })
+    }
+}
+
+/// A connection that falls silent when its host dies.
+#[derive(Debug)]
+pub(super) struct MortalStream {
+    stream: TcpStream,
+    life: Arc<Life>,
+}
+
+impl AsyncRead for MortalStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.life.is_dead() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for MortalStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.life.is_dead() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.life.is_dead() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.life.is_dead() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
