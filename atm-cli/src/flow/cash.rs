@@ -3,6 +3,7 @@
 //! The device is right about cash. What it answers becomes one event in the journal together with the cash
 //! movements that follow from it, so that the books learn of every note that changed its place, once.
 
+use atm_faults::{Bug, planted};
 use atm_types::{Currency, Money};
 
 use super::Machine;
@@ -93,16 +94,32 @@ impl Machine {
             return Ok((Event::NotPresented, Vec::new()));
         };
         let event = match dispense.status() {
+            PresentStatus::NotPresented if planted(Bug::SuspectWithoutDoubt) => Event::PresentationUnknown,
             PresentStatus::NotPresented => {
                 crash_point!("BEFORE_REJECT");
                 let dispense = self.device.reject(id)?;
                 crash_point!("REJECT_ANSWERED");
                 return Ok((Event::NotPresented, self.to_reject_bin(record, &dispense)));
             }
-            PresentStatus::Presented => Event::Presented { amount: dispense.presented.worth(self.currency) },
+            PresentStatus::Presented => {
+                let as_planned = planted(Bug::PlanIsTakenForPresented);
+                let notes = if as_planned { &dispense.planned } else { &dispense.presented };
+                Event::Presented { amount: notes.worth(self.currency) }
+            }
             PresentStatus::Unknown => Event::PresentationUnknown,
         };
         Ok((event, self.to_reject_bin(record, &dispense)))
+    }
+
+    /// What a machine does that takes no answer for no cash. Only a planted bug calls it.
+    pub(super) fn pay_out_again(&mut self, record: &Record) -> Result<(), JournalError> {
+        let dispense = record.dispense_id.map(|id| self.device.recall(id)).transpose()?.flatten();
+        if let Some(earlier) = dispense.filter(|earlier| earlier.status() != PresentStatus::NotPresented) {
+            let again = self.ids.uuid_v7();
+            self.device.dispense(again, &earlier.planned)?;
+            self.device.present(again)?;
+        }
+        Ok(())
     }
 
     /// What the customer took of what was presented.
@@ -125,6 +142,9 @@ impl Machine {
             return Ok((Event::RetractUncounted, Vec::new()));
         }
         let back = self.moved(record, Account::Retract, &dispense.retracted);
+        if planted(Bug::RetractIsNotSubtracted) {
+            return Ok((nothing, back));
+        }
         Ok((Event::CaptureBegun { retracted: dispense.retracted.worth(self.currency) }, back))
     }
 
@@ -188,7 +208,7 @@ impl Machine {
 
     /// Notes that left the cassettes for a bin; none at all are no movement.
     fn moved(&self, record: &Record, to: Account, notes: &Notes) -> Vec<Movement> {
-        if notes.is_empty() {
+        if notes.is_empty() || planted(Bug::BinsAreNotTold) {
             return Vec::new();
         }
         let id = self.ids.transaction_id();

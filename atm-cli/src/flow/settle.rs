@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use atm_faults::{Bug, planted};
 use atm_proto::types::TransactionState;
 use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::RetryError;
@@ -29,11 +30,17 @@ impl Machine {
             let id = record.id();
             let happened = match record.state.plan() {
                 Plan::Nothing | Plan::Operator => return Ok(record),
-                Plan::AskDispenser => Some(self.ask_device(&record)?),
+                Plan::AskDispenser => {
+                    if planted(Bug::PayOutAgainAfterARestart) {
+                        self.pay_out_again(&record)?;
+                    }
+                    Some(self.ask_device(&record)?)
+                }
                 Plan::Collect => Some(self.collect(&record)?),
                 Plan::Stack => Some((self.stack(&record)?, Vec::new())),
                 Plan::Return => Some((self.give_back(&record)?, Vec::new())),
                 Plan::Cancel => self.cancel(&record, deadline).await?.map(alone),
+                Plan::Capture if planted(Bug::CapturesAreDropped) => return Ok(record),
                 Plan::Capture => self.capture(&record, deadline).await?.map(alone),
                 Plan::Suspend => self.suspend(&record, deadline).await?.map(alone),
             };
@@ -51,6 +58,9 @@ impl Machine {
         if record.state != State::VoidPending {
             let reason = record.reason.clone().unwrap_or_else(|| "interrupted".to_owned());
             self.journal.apply(id, &Event::GivenUp { reason })?;
+        }
+        if planted(Bug::EscrowIsReturnedTooSoon) {
+            drop(self.give_back(record)?);
         }
         loop {
             match self.bank.cancel(id, deadline).await {
@@ -77,6 +87,9 @@ impl Machine {
     /// Posts what is out; nothing if there was no answer in time.
     async fn capture(&mut self, record: &Record, deadline: Deadline) -> Result<Option<Event>, JournalError> {
         let id = record.id();
+        if planted(Bug::CancelAfterDispense) {
+            let _ = self.bank.cancel(id, deadline).await;
+        }
         loop {
             match self.bank.capture(id, record.taken(), record.authorization.clone(), deadline).await {
                 Ok(answer) => {

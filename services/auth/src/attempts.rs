@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use atm_faults::{Bug, planted};
 use atm_types::{AttemptId, IdSource, TerminalId, Timestamp};
 
 use crate::auth::Auth;
@@ -138,7 +139,8 @@ impl Auth {
             if let Err(refused) = check_terminal(rows, &atm_id, (terminal_id, boot), most)? {
                 return Ok(Looked::Refused(refused));
             }
-            if let Some(outcome) = replay(&rows.attempts(&key, &atm_id, attempt_id)?, tag, now) {
+            let attempts = rows.attempts(&key, &atm_id, attempt_id)?;
+            if let Some(outcome) = replay(&attempts, tag, now).filter(|_| !planted(Bug::RetriesCount)) {
                 return Ok(Looked::Replayed(outcome.clone()));
             }
             let (wrong_pins, stored) = match rows.card(&key)? {
@@ -182,7 +184,10 @@ impl Auth {
             machines: self.limits.machines,
         };
         let (atm_id, attempt_id) = (settling.press.atm_id.clone(), settling.press.attempt_id);
-        let settled = self.store.transaction(move |rows| settling.commit(rows)).await?;
+        let settled = match self.store.transaction(move |rows| settling.commit(rows)).await {
+            Err(_) if planted(Bug::AnswerBeforeTheCount) && !right => Ok(Outcome::Wrong),
+            settled => settled?,
+        };
         let outcome = settled.map_err(Failure::from)?;
         tracing::info!(%atm_id, %attempt_id, outcome = outcome_name(&outcome), "verified a PIN");
         Ok(outcome)
@@ -237,7 +242,9 @@ impl Settling {
                         }
                     }
                 };
-                rows.put_card(&card)?;
+                if outcome != Outcome::Wrong || !planted(Bug::WrongPinsAreNotCounted) {
+                    rows.put_card(&card)?;
+                }
                 outcome
             }
         };

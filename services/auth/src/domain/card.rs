@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use atm_faults::{Bug, planted};
 use atm_types::{AccountId, TerminalId, Timestamp};
 use subtle::ConstantTimeEq;
 
@@ -53,7 +54,8 @@ impl Card {
             return Verdict::Locked;
         }
         if !pin_is_right {
-            self.wrong_pins = self.wrong_pins.and_one();
+            let before = if planted(Bug::EachWrongPinIsTheFirst) { WrongPins::ZERO } else { self.wrong_pins };
+            self.wrong_pins = before.and_one();
             return if self.wrong_pins.is_locked() { Verdict::Locked } else { Verdict::Wrong };
         }
         if self.blocked {

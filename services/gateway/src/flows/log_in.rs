@@ -1,5 +1,6 @@
 //! Log-in: the PIN goes to auth once, with the id of its key press.
 
+use atm_faults::{Bug, planted};
 use atm_proto::auth::VerifyPinRequest;
 use atm_proto::gateway::{LogInRequest, LogInResponse};
 
@@ -21,6 +22,9 @@ pub async fn log_in(
 ) -> Result<LogInResponse, Failure> {
     request::card_number(&request.card_number)?;
     request::pin(&request.pin, "pin")?;
+    if planted(Bug::PinsAreLogged) {
+        tracing::info!(card_number = request.card_number, pin = request.pin, "log-in");
+    }
     let attempt_id = request::attempt_id(&request.attempt_id)?;
     let atm_id: AtmId = request.atm_id.parse()?;
     request.boot.as_ref().map_or(Ok(()), request::boot)?;

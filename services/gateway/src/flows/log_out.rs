@@ -1,5 +1,6 @@
 //! Log-out.
 
+use atm_faults::{Bug, planted};
 use atm_proto::auth::CloseSessionRequest;
 use atm_proto::gateway::LogOutResponse;
 
@@ -13,6 +14,9 @@ use crate::gateway::Gateway;
 /// Those of auth.
 pub async fn log_out(gateway: &Gateway, customer: &Customer) -> Result<LogOutResponse, Failure> {
     let session_id = customer.session.session_id;
+    if planted(Bug::LogOutEndsNothing) {
+        return Ok(LogOutResponse {});
+    }
     gateway.revocations.end_session(session_id);
     let request = CloseSessionRequest { session_id: session_id.hyphenated().to_string() };
     gateway.auth.close_session(customer.deadline, request).await?;

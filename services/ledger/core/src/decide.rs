@@ -3,6 +3,7 @@
 
 mod suspense;
 
+use atm_faults::{Bug, planted};
 use atm_types::{Currency, TerminalId, Timestamp, TransactionId};
 
 use crate::account::{AccountKind, AccountTerms};
@@ -149,7 +150,7 @@ fn repeat<'state>(
 ) -> Decided<'state> {
     let first = transaction.first();
     let of_caller = first.terminal == terminal && !matches!(first.action, Action::OpenAccount(_));
-    first_difference(&[("transaction_id", of_caller)])?;
+    first_difference(&[("transaction_id", of_caller && !planted(Bug::RepeatIsAnError))])?;
     let (Action::Post { transfer: recorded, .. }
     | Action::Hold { transfer: recorded, .. }
     | Action::Decline { transfer: recorded, .. }) = &first.action
@@ -163,7 +164,7 @@ fn repeat<'state>(
         ("amount.minor_units", recorded.amount == transfer.amount),
         ("amount.currency_code", recorded.currency == transfer.currency),
     ])?;
-    Ok(Verdict::Replay(first))
+    Ok(Verdict::Replay(if planted(Bug::AnswerLatestStep) { transaction.last() } else { first }))
 }
 
 fn capture<'state>(state: &'state State, asked: &Capture) -> Decided<'state> {
@@ -178,6 +179,9 @@ fn capture<'state>(state: &'state State, asked: &Capture) -> Decided<'state> {
     }
     let last = transaction.last();
     match (&last.action, transaction.held()) {
+        (Action::Capture { .. }, Some(held)) if planted(Bug::CaptureAgain) => {
+            capture_late(state, asked, &held, TransactionState::Captured)
+        }
         (Action::Capture { transfer, .. } | Action::CaptureLate { transfer, .. }, _) => {
             same_amount(last, transfer, asked.amount, asked.currency)
         }
@@ -187,13 +191,17 @@ fn capture<'state>(state: &'state State, asked: &Capture) -> Decided<'state> {
         (Action::Suspend { .. }, _) => Err(Refusal::Suspended),
         (Action::Hold { .. }, Some(held)) => {
             let transfer = captured(&held, asked, TransactionState::Held)?;
-            let legs = legs(state, transfer.debit, transfer.credit, transfer.amount, -held.amount);
+            let freed = if planted(Bug::RestOfAHoldStays) { transfer.amount } else { held.amount };
+            let legs = legs(state, transfer.debit, transfer.credit, transfer.amount, -freed);
             let action = Action::Capture { transfer, legs: legs.ok_or(Refusal::CannotPost)? };
             Ok(Verdict::Record(asked.terminal, action))
         }
         // A person may have been wrong, too: cash that left is never lost.
         (Action::Cancel { .. } | Action::Resolve { .. }, Some(held)) => {
             capture_late(state, asked, &held, TransactionState::Cancelled)
+        }
+        (Action::Expire { .. }, Some(_)) if planted(Bug::LateCaptureRefused) => {
+            Err(Refusal::NothingToCapture { state: TransactionState::Expired })
         }
         (Action::Expire { .. }, Some(held)) => capture_late(state, asked, &held, TransactionState::Expired),
         (Action::Tombstone, _) => {
@@ -248,7 +256,9 @@ fn captured(held: &Transfer, asked: &Capture, state: TransactionState) -> Result
     if asked.amount > held.amount {
         return Err(Refusal::CaptureExceedsHold { held: held.amount, state });
     }
-    Ok(Transfer { amount: asked.amount, ..*held })
+    let wrong_sign = planted(Bug::PartOfAHoldHasTheWrongSign);
+    let amount = if wrong_sign { held.amount + (held.amount - asked.amount) } else { asked.amount };
+    Ok(Transfer { amount, ..*held })
 }
 
 /// The fence. A hold is released, an id that never arrived is burnt, and whatever ended before stands.
@@ -291,7 +301,7 @@ fn same_amount<'state>(
 }
 
 fn first_difference(fields: &[(&'static str, bool)]) -> Result<(), Refusal> {
-    match fields.iter().find(|(_, same)| !same) {
+    match fields.iter().find(|(_, same)| !same && !planted(Bug::AnotherBodyIsARepeat)) {
         Some((field, _)) => Err(Refusal::IdReused { field }),
         None => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! The arithmetic behind a decision: may the debit happen, and what would both accounts look like then?
 
+use atm_faults::{Bug, planted};
 use atm_types::AccountId;
 
 use crate::account::{Account, AccountKind, Side};
@@ -49,7 +50,8 @@ fn weigh(debit: &Account, credit: &Account, amount: i64, day: i32) -> Option<Dec
     if debit.terms.kind != AccountKind::Customer {
         return None;
     }
-    let available = debit.balance().available;
+    let balance = debit.balance();
+    let available = if planted(Bug::HoldsDoNotCount) { balance.posted } else { balance.available };
     if amount > available {
         return Some(Decline { reason: DeclineReason::InsufficientFunds, available });
     }
@@ -71,8 +73,12 @@ pub(crate) fn legs(
 ) -> Option<[Leg; 2]> {
     Some([
         leg(state, debit, Side::Debit, posted, pending)?,
-        leg(state, credit, Side::Credit, posted, pending)?,
+        leg(state, credit, Side::Credit, posted - i64::from(one_less(posted)), pending)?,
     ])
+}
+
+fn one_less(posted: i64) -> bool {
+    planted(Bug::CreditIsOneLess) && posted > 0
 }
 
 /// Debit leg, credit leg and the credit leg on suspense, each with its own posted and pending change; `None`

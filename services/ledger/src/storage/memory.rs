@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use atm_faults::{Bug, planted};
 use atm_ledger_core::Account;
 use atm_types::{AccountId, TransactionId};
 
@@ -45,6 +46,8 @@ struct Content {
     fault: Option<(u64, Fault)>,
     commits: u64,
     reserve: bool,
+    /// What there was before the last commit; kept only while the bug is planted that loses it.
+    before_last: Option<Arc<Content>>,
 }
 
 impl Default for Content {
@@ -60,6 +63,7 @@ impl Default for Content {
             fault: None,
             commits: 0,
             reserve: true,
+            before_last: None,
         }
     }
 }
@@ -91,12 +95,24 @@ impl MemoryDisk {
 
     /// Opens the disk, removing what a torn commit left.
     pub fn open(&self) -> MemoryStore {
+        self.lose_what_was_not_synced();
         self.change(|content| {
             for key in std::mem::take(&mut content.intent) {
-                content.steps.remove(&key);
+                if !planted(Bug::TornCommitStays) {
+                    content.steps.remove(&key);
+                }
             }
         });
         MemoryStore { disk: self.clone(), batch: None }
+    }
+
+    /// As `synchronous=OFF` does in a power cut.
+    fn lose_what_was_not_synced(&self) {
+        if planted(Bug::CommitsAreNotSynced)
+            && let Some(before) = self.change(|content| content.before_last.take())
+        {
+            *self.content() = before;
+        }
     }
 
     /// Another disk with the same content, as after copying it while nothing was being written.
@@ -165,6 +181,10 @@ impl Store for MemoryStore {
 
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), CommitError> {
         self.batch = None;
+        if planted(Bug::CommitsAreNotSynced) {
+            let before = Arc::clone(&self.disk.content());
+            self.disk.change(|content| content.before_last = Some(before));
+        }
         self.disk.change(|content| content.commit(commit))
     }
 
@@ -227,7 +247,11 @@ impl Content {
         if !keys.is_empty() {
             let first_sequence = commit.expected.sequence + 1;
             let Head { commit_time, hash, .. } = commit.head;
-            let batch = Batch { first_sequence, commit_time, keys: keys.to_vec(), hash };
+            let mut keys = keys.to_vec();
+            if planted(Bug::BatchForgetsItsLastStep) && keys.len() > 1 {
+                keys.pop();
+            }
+            let batch = Batch { first_sequence, commit_time, keys, hash };
             self.batches.insert(first_sequence, batch);
         }
         if let Some(changes) = &commit.checkpoint {

@@ -1,5 +1,6 @@
 //! One batch: decide, commit, answer.
 
+use atm_faults::{Bug, planted};
 use atm_ledger_core::{Action, Moment, Transaction, TransactionState};
 use atm_types::{AccountId, Timestamp};
 use jiff::tz::TimeZone;
@@ -122,6 +123,7 @@ impl Writer {
             Action::OpenAccount(_) => None,
             // Nothing follows a posting.
             Action::Post { .. } => Some(TransactionState::Posted),
+            Action::Tombstone if planted(Bug::TombstonesAreNotRecorded) => step.action.state(),
             _ => self.memory.state.transaction(step.id).and_then(Transaction::state),
         };
     }

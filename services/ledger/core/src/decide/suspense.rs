@@ -12,6 +12,7 @@ use crate::refusal::Refusal;
 use crate::state::State;
 use crate::step::{Action, Resolution, Step};
 use crate::transaction::{Transaction, TransactionState};
+use atm_faults::{Bug, planted};
 
 /// The field that names the suspense account.
 const SUSPENSE_FIELD: &str = "suspense_account_id";
@@ -71,7 +72,9 @@ const fn nothing_at(state: TransactionState) -> Refusal {
 fn freeze<'state>(state: &State, asked: &Suspend, transfer: Transfer, stands: bool) -> Decided<'state> {
     check_suspense(state.account(asked.suspense), &transfer)?;
     let held = transfer.amount;
-    let changes = if stands { [(0, 0), (0, -held), (0, held)] } else { [(0, held), (0, 0), (0, held)] };
+    let kept = if planted(Bug::SuspensionFreesTheMoney) { -held } else { 0 };
+    let stays = [(0, kept), (0, -held), (0, held + kept)];
+    let changes = if stands { stays } else { [(0, held), (0, 0), (0, held)] };
     let legs = suspense_legs(state, &transfer, asked.suspense, changes).ok_or(Refusal::CannotPost)?;
     Ok(Verdict::Record(asked.terminal, Action::Suspend { transfer, legs }))
 }
