@@ -1,0 +1,7 @@
+//! One file for each command.
+
+pub mod conform;
+pub mod plot;
+pub mod proxy;
+pub mod run;
+pub mod verify;

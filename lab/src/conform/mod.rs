@@ -1,0 +1,152 @@
+//! Does a ledger keep its word? Black-box checks for any server that speaks `atm.ledger.v1`.
+//!
+//! Every check opens accounts of its own, so the suite can be run against a ledger that is in use, and again and
+//! again; it leaves a few small accounts behind. What can only be seen across a crash needs a command that kills the
+//! server and starts it again.
+
+mod checks;
+mod restarts;
+mod scene;
+
+use std::time::Duration;
+
+use atm_rpc::credentials::BearerToken;
+use serde::Serialize;
+
+pub use scene::Scene;
+
+/// Whom to try, and how.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where the server listens.
+    pub url: String,
+    /// What it wants to be shown; nothing when absent.
+    pub token: Option<BearerToken>,
+    /// The currency of the accounts.
+    pub currency: String,
+    /// A shell command that kills the server and starts it again on the same data.
+    pub restart: Option<String>,
+    /// How long an answer may take, and a restart ten times that.
+    pub patience: Duration,
+}
+
+/// One check and what came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Its name.
+    pub name: &'static str,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// What was seen, unless it passed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Why it matters.
+    pub why: &'static str,
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The server does as it should.
+    Pass,
+    /// It does not.
+    Fail,
+    /// It could not be tried.
+    NotTried,
+}
+
+/// What the restarts would need.
+const NO_RESTART: &str = "no --restart-command was given";
+
+/// Tries everything; `tried` hears of each check as it ends.
+///
+/// # Errors
+/// When the lab itself cannot work: a URL that is none, a port that cannot be had.
+pub async fn run(target: &Target, mut tried: impl FnMut(&Report)) -> anyhow::Result<Vec<Report>> {
+    let scene = Scene::new(target).await?;
+    let mut reports = Vec::new();
+    macro_rules! check {
+        ($name:literal, $check:path, $why:literal) => {
+            check!($name, $check, $why, false);
+        };
+        ($name:literal, $check:path, $why:literal, $needs_restart:expr) => {
+            let (verdict, detail) = if $needs_restart && target.restart.is_none() {
+                (Verdict::NotTried, NO_RESTART.to_owned())
+            } else {
+                match $check(&scene).await {
+                    Ok(()) => (Verdict::Pass, String::new()),
+                    Err(error) => (Verdict::Fail, format!("{error:#}")),
+                }
+            };
+            let report = Report { name: $name, verdict, detail, why: $why };
+            tried(&report);
+            reports.push(report);
+        };
+    }
+    check!(
+        "same-body",
+        checks::same_body,
+        "A client whose answer was lost can only ask again; a second effect is stolen money."
+    );
+    check!(
+        "changed-body",
+        checks::changed_body,
+        "An id that is used for something else is a bug of the client, and hiding it behind the old answer loses a payment."
+    );
+    check!(
+        "declined-then-funded",
+        checks::declined_then_funded,
+        "The customer was told no and went away; a repeat that says yes takes their money for nothing."
+    );
+    check!(
+        "concurrent-duplicates",
+        checks::concurrent_duplicates,
+        "Retries overtake each other; looking the id up and acting on it must be one step."
+    );
+    check!(
+        "another-callers-id",
+        checks::another_callers_id,
+        "Ids leak; knowing one must not let a stranger read, take or cancel what belongs to it."
+    );
+    check!(
+        "cancel-before-hold",
+        checks::cancel_before_hold,
+        "A cancel that finds nothing must keep the late original from ever taking effect."
+    );
+    check!(
+        "late-original",
+        checks::late_original,
+        "Networks deliver late: a request that was given up and cancelled must find its fence."
+    );
+    check!(
+        "cancel-is-a-fence",
+        checks::cancel_is_a_fence,
+        "A cancel that comes too late must say so; undoing a posting whose cash is out doubles the loss."
+    );
+    check!(
+        "hold-once",
+        checks::hold_once,
+        "A repeated hold must not set money aside twice, nor a repeated capture post it twice."
+    );
+    check!(
+        "late-capture",
+        checks::late_capture,
+        "The cash has left the machine; refusing the capture only makes the books wrong."
+    );
+    check!("lost-answer", checks::lost_answer, "The commonest fault of all: it worked, and nobody was told.");
+    check!(
+        "crash-after-commit",
+        restarts::crash_after_commit,
+        "A server that dies between its commit and its answer must remember what it did.",
+        true
+    );
+    check!(
+        "repeat-after-restart",
+        restarts::repeat_after_restart,
+        "Ids that are kept in memory protect until the first deployment.",
+        true
+    );
+    check!("books-balance", checks::books_balance, "Whatever was tried above, debits have to equal credits.");
+    Ok(reports)
+}

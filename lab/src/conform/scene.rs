@@ -1,0 +1,245 @@
+//! Accounts, requests and connections for the checks.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use atm_fault_proxy::{Proxy, Rule, Tcp};
+use atm_proto::ledger::ledger_service_client::LedgerServiceClient;
+use atm_proto::ledger::{
+    Account, AccountKind, CancelTransactionRequest, CaptureTransactionRequest, GetAccountRequest,
+    GetTrialBalanceRequest, HoldTransactionRequest, OpenAccountRequest, PostTransactionRequest,
+};
+use atm_proto::types::Money;
+use atm_rpc::channel::{ChannelConfig, lazy_channel};
+use atm_rpc::credentials::BearerToken;
+use atm_types::{IdSource, SystemIds};
+use fastrand::Rng;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use super::Target;
+
+/// A terminal, and a stranger.
+pub(super) const TERMINAL: &str = "5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0";
+pub(super) const STRANGER: &str = "badbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbad0";
+
+/// A client that shows its token and waits no longer than it is told.
+pub(super) type Client = LedgerServiceClient<InterceptedService<Channel, Credentials>>;
+
+/// What every call carries.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    token: Option<BearerToken>,
+    patience: Duration,
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.token {
+            token.attach(&mut request);
+        }
+        if !request.metadata().contains_key("grpc-timeout") {
+            request.set_timeout(self.patience);
+        }
+        Ok(request)
+    }
+}
+
+/// The server under test, directly and through a proxy, and the accounts that all checks share.
+pub struct Scene {
+    target: Target,
+    opening: String,
+    pub(super) cash: String,
+    pub(super) proxy: Proxy,
+    proxy_url: String,
+    _stop: DropGuard,
+}
+
+/// What an account holds, and what of it may be spent.
+pub(super) type Balance = (i64, i64);
+
+pub(super) fn new_id() -> String {
+    SystemIds.transaction_id().to_string()
+}
+
+impl Scene {
+    pub(super) async fn new(target: &Target) -> anyhow::Result<Self> {
+        let proxy = Proxy::new(&target.url, Arc::new(Tcp), Vec::new(), Rng::with_seed(1))?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let proxy_url = format!("http://{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        let (serving, stopped) = (proxy.clone(), stop.clone());
+        tokio::spawn(async move { serving.serve(listener, stopped).await });
+        Ok(Self {
+            target: target.clone(),
+            opening: new_id(),
+            cash: new_id(),
+            proxy,
+            proxy_url,
+            _stop: stop.drop_guard(),
+        })
+    }
+
+    /// A client on a connection of its own, past the proxy.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        self.client_to(&self.target.url)
+    }
+
+    /// A client whose calls go through the proxy, under this rule from now on.
+    pub(super) fn client_through(&self, rule: Rule) -> anyhow::Result<Client> {
+        self.proxy.set_rules(vec![rule])?;
+        self.client_to(&self.proxy_url)
+    }
+
+    fn client_to(&self, url: &str) -> anyhow::Result<Client> {
+        let credentials = Credentials { token: self.target.token.clone(), patience: self.target.patience };
+        let channel = lazy_channel(url, &ChannelConfig::default())?;
+        Ok(LedgerServiceClient::with_interceptor(channel, credentials))
+    }
+
+    /// A new customer's account with this much on it.
+    pub(super) async fn customer(&self, minor_units: i64) -> anyhow::Result<String> {
+        let customer = new_id();
+        for (id, kind) in [
+            (&self.opening, AccountKind::OpeningBalance),
+            (&self.cash, AccountKind::Cash),
+            (&customer, AccountKind::Customer),
+        ] {
+            let account = Account {
+                account_id: id.clone(),
+                kind: kind.into(),
+                currency_code: self.target.currency.clone(),
+                ..Account::default()
+            };
+            let opened = self.client()?.open_account(OpenAccountRequest { account: Some(account) }).await;
+            opened.context("an account cannot be opened")?;
+        }
+        if minor_units > 0 {
+            self.fund(&customer, minor_units).await?;
+        }
+        Ok(customer)
+    }
+
+    /// Pays in.
+    pub(super) async fn fund(&self, customer: &str, minor_units: i64) -> anyhow::Result<()> {
+        let paid = PostTransactionRequest {
+            debit_account_id: self.opening.clone(),
+            credit_account_id: customer.to_owned(),
+            ..self.post(&new_id(), customer, minor_units)
+        };
+        self.client()?.post_transaction(paid).await.context("an account cannot be paid into")?;
+        Ok(())
+    }
+
+    /// Balance and available balance.
+    pub(super) async fn balance(&self, account_id: &str) -> anyhow::Result<Balance> {
+        let request = GetAccountRequest { account_id: account_id.to_owned() };
+        let answer = self.client()?.get_account(request).await.context("an account cannot be read")?;
+        let balance =
+            answer.into_inner().account.and_then(|account| account.balance).context("no balance")?;
+        Ok((balance.balance_minor_units, balance.available_minor_units))
+    }
+
+    /// Insists on a balance.
+    pub(super) async fn expect_balance(&self, account_id: &str, expected: Balance) -> anyhow::Result<()> {
+        let (balance, available) = self.balance(account_id).await?;
+        ensure!(
+            (balance, available) == expected,
+            "balance {balance} and available {available}, instead of {} and {}",
+            expected.0,
+            expected.1
+        );
+        Ok(())
+    }
+
+    pub(super) fn money(&self, minor_units: i64) -> Option<Money> {
+        Some(Money { currency_code: self.target.currency.clone(), minor_units })
+    }
+
+    /// A withdrawal in one step.
+    pub(super) fn post(&self, id: &str, customer: &str, minor_units: i64) -> PostTransactionRequest {
+        PostTransactionRequest {
+            transaction_id: id.to_owned(),
+            terminal_id: TERMINAL.to_owned(),
+            debit_account_id: customer.to_owned(),
+            credit_account_id: self.cash.clone(),
+            amount: self.money(minor_units),
+        }
+    }
+
+    pub(super) fn hold(&self, id: &str, customer: &str, minor_units: i64) -> HoldTransactionRequest {
+        HoldTransactionRequest {
+            transaction_id: id.to_owned(),
+            terminal_id: TERMINAL.to_owned(),
+            debit_account_id: customer.to_owned(),
+            credit_account_id: self.cash.clone(),
+            amount: self.money(minor_units),
+            lifetime: None,
+        }
+    }
+
+    pub(super) fn capture(&self, id: &str, minor_units: i64) -> CaptureTransactionRequest {
+        CaptureTransactionRequest {
+            transaction_id: id.to_owned(),
+            terminal_id: TERMINAL.to_owned(),
+            amount: self.money(minor_units),
+            authorization: Vec::new(),
+        }
+    }
+
+    /// Runs the restart command and waits until the server answers.
+    pub(super) async fn restart(&self) -> anyhow::Result<()> {
+        let Some(command) = &self.target.restart else { bail!("there is no restart command") };
+        let patience = self.target.patience * 10;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let ended = timeout(patience, shell.status()).await.context("the restart command does not end")??;
+        ensure!(ended.success(), "the restart command failed: {ended}");
+        let mut client = self.client()?;
+        let answers = async {
+            while let Err(status) = client.get_trial_balance(GetTrialBalanceRequest {}).await {
+                if !atm_rpc::retry::is_retryable(&status) {
+                    return Err(status);
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        };
+        timeout(patience, answers).await.context("the server does not answer after its restart")??;
+        Ok(())
+    }
+}
+
+pub(super) fn cancel(id: &str) -> CancelTransactionRequest {
+    CancelTransactionRequest { transaction_id: id.to_owned(), terminal_id: TERMINAL.to_owned() }
+}
+
+/// Insists on ALREADY_EXISTS that names this field.
+pub(super) fn expect_reused<T>(answer: Result<T, Status>, field: &str) -> anyhow::Result<()> {
+    let status = expect_status(answer, Code::AlreadyExists)?;
+    let named = status.get_details_error_info().and_then(|info| info.metadata.get("field").cloned());
+    ensure!(
+        named.as_deref() == Some(field),
+        "ALREADY_EXISTS names {:?} instead of {field:?}",
+        named.unwrap_or_default()
+    );
+    Ok(())
+}
+
+/// Insists on a status.
+pub(super) fn expect_status<T>(answer: Result<T, Status>, code: Code) -> anyhow::Result<Status> {
+    match answer {
+        Ok(_) => bail!("answered OK instead of {code:?}"),
+        Err(status) if status.code() == code => Ok(status),
+        Err(status) => bail!("answered {:?} ({}) instead of {code:?}", status.code(), status.message()),
+    }
+}

@@ -1,0 +1,119 @@
+//! A service as a process that can be killed and started again at the same address.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+/// A running service. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Child,
+    address: SocketAddr,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Process {
+    /// Starts `program` on a free port and waits until it serves. What it logs goes to `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends at once, with what it logged last.
+    pub async fn start(program: PathBuf, arguments: Vec<String>, log: PathBuf) -> anyhow::Result<Self> {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (child, address) = spawn(&program, &arguments, &log, anywhere).await?;
+        let process = Self { program, arguments, log, child, address };
+        process.serves().await?;
+        Ok(process)
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `kill -9`, and a start at the same address; returns when it serves again.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("the process cannot be killed")?;
+        let (child, _) = spawn(&self.program, &self.arguments, &self.log, self.address).await?;
+        self.child = child;
+        self.serves().await
+    }
+
+    async fn serves(&self) -> anyhow::Result<()> {
+        let url = self.url();
+        let waiting = async {
+            while !atm_rpc::server::check_health(&url).await {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.with_context(|| format!("{} does not serve", self.program.display()))
+    }
+}
+
+/// Starts the program and reads its log until it says where it listens.
+async fn spawn(
+    program: &Path,
+    arguments: &[String],
+    log: &Path,
+    listen: SocketAddr,
+) -> anyhow::Result<(Child, SocketAddr)> {
+    let name = program.display();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .arg("--listen")
+        .arg(listen.to_string())
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("{name} cannot be started"))?;
+    let output = child.stderr.take().context("its log cannot be read")?;
+    let file = File::options().create(true).append(true).open(log);
+    let file = file.with_context(|| format!("{} cannot be written", log.display()))?;
+    let (listens, told) = oneshot::channel();
+    tokio::spawn(copy_log(output, file.into(), listens));
+    match timeout(PATIENCE, told).await {
+        Ok(Ok(address)) => Ok((child, address)),
+        Ok(Err(_)) => {
+            let logged = std::fs::read_to_string(log).unwrap_or_default();
+            bail!("{name} ended at once: {}", logged.lines().last().unwrap_or("it said nothing"))
+        }
+        Err(_) => bail!("{name} does not say where it listens"),
+    }
+}
+
+/// Copies the log, so that the pipe never fills, and tells the first address in it.
+async fn copy_log(
+    output: tokio::process::ChildStderr,
+    mut file: tokio::fs::File,
+    listens: oneshot::Sender<SocketAddr>,
+) {
+    let mut lines = BufReader::new(output).lines();
+    let mut listens = Some(listens);
+    while let Ok(Some(line)) = lines.next_line().await {
+        let _ = file.write_all(format!("{line}\n").as_bytes()).await;
+        // One service says it in a field, another within its message; all log JSON.
+        let parsed: Option<serde_json::Value> = serde_json::from_str(&line).ok();
+        let address = parsed.and_then(|line| line["address"].as_str()?.parse().ok());
+        if let (Some(address), Some(listens)) = (address, listens.take_if(|_| address.is_some())) {
+            let _ = listens.send(address);
+        }
+    }
+    let _ = file.flush().await;
+}

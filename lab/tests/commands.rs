@@ -1,0 +1,229 @@
+//! The program as its users meet it.
+#![allow(clippy::unwrap_used, reason = "test code, in functions that clippy does not know as such")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use atm_proto::text::LowercaseRequest;
+use atm_proto::text::text_service_client::TextServiceClient;
+use atm_proto::text::text_service_server::{TextService, TextServiceServer};
+use atm_proto::text::{
+    CheckPalindromeRequest, CheckPalindromeResponse, CheckPrimeRequest, CheckPrimeResponse,
+    LowercaseResponse, UppercaseRequest, UppercaseResponse,
+};
+use atm_rpc::channel::{ChannelConfig, lazy_channel};
+use tempfile::TempDir;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+fn lab(arguments: &[&str]) -> std::process::Output {
+    assert_cmd::Command::cargo_bin("atm-lab").unwrap().args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Lowers, and nothing else.
+struct Lower;
+
+#[tonic::async_trait]
+impl TextService for Lower {
+    async fn lowercase(
+        &self,
+        request: Request<LowercaseRequest>,
+    ) -> Result<Response<LowercaseResponse>, Status> {
+        Ok(Response::new(LowercaseResponse { text: request.into_inner().text.to_lowercase() }))
+    }
+
+    async fn uppercase(&self, _: Request<UppercaseRequest>) -> Result<Response<UppercaseResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn check_prime(
+        &self,
+        _: Request<CheckPrimeRequest>,
+    ) -> Result<Response<CheckPrimeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn check_palindrome(
+        &self,
+        _: Request<CheckPalindromeRequest>,
+    ) -> Result<Response<CheckPalindromeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+/// The proxy as a process of its own, before some server.
+struct Proxy {
+    child: Child,
+    url: String,
+}
+
+impl Proxy {
+    async fn start(flags: &[&str]) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = format!("http://{}", listener.local_addr().unwrap());
+        let server = tonic::transport::Server::builder().add_service(TextServiceServer::new(Lower));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_atm-lab"))
+            .args(["proxy", "--json", "--listen", "127.0.0.1:0", "--upstream", &upstream])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+        let url =
+            said.split_whitespace().filter(|word| word.starts_with("http://")).nth(1).unwrap().to_owned();
+        Self { child, url }
+    }
+
+    async fn say(&self, text: &str) -> Result<String, Status> {
+        let channel = lazy_channel(&self.url, &ChannelConfig::default()).unwrap();
+        let request = LowercaseRequest { text: text.to_owned() };
+        Ok(TextServiceClient::new(channel).lowercase(request).await?.into_inner().text)
+    }
+
+    /// Asks it to end; its counters.
+    fn end(self) -> serde_json::Value {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let output = self.child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+const LOWERCASE: &str = "/atm.text.v1.TextService/Lowercase";
+
+#[tokio::test]
+async fn the_proxy_stands_alone_and_tells_what_it_did() {
+    let proxy = Proxy::start(&["--lose-answer", "1", "--heard"]).await;
+    proxy.say("HELLOW").await.unwrap_err();
+    let told = proxy.end();
+    assert_eq!(told[LOWERCASE]["answered"], 1);
+    assert_eq!(told[LOWERCASE]["faults"]["lost_answer"], 1);
+}
+
+#[tokio::test]
+async fn the_example_rules_leave_other_methods_alone() {
+    let rules = in_repository("rules/example.toml");
+    let proxy = Proxy::start(&["--rules", rules.to_str().unwrap()]).await;
+    assert_eq!(proxy.say("HELLOW").await.unwrap(), "hellow");
+    assert_eq!(proxy.end()[LOWERCASE]["faults"], serde_json::json!({}));
+}
+
+#[test]
+fn the_proxy_refuses_to_be_reached_from_elsewhere_and_rules_that_make_no_sense() {
+    for (flags, word) in [
+        (["--listen", "0.0.0.0:0"], "--insecure"),
+        (["--lose-request", "1.5"], "from 0 to 1"),
+        (["--upstream", "https://127.0.0.1:1"], "http://"),
+        (["--rules", "nowhere.toml"], "nowhere.toml"),
+    ] {
+        let upstream: &[&str] =
+            if flags[0] == "--upstream" { &[] } else { &["--upstream", "http://127.0.0.1:1"] };
+        let output = lab(&[&["proxy"], &flags[..], upstream].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(text(&output.stderr).contains(word), "{}", text(&output.stderr));
+    }
+}
+
+/// A result whose only point is that of the given attempts.
+fn result(directory: &Path, attempts: &str, books: &str, explained: &str) -> String {
+    let header = "scenario,title,series,call,time_scale,loss,lose_request,lose_answer,heard,attempt_timeout_ms,\
+                  initial_backoff_ms,max_backoff_ms,multiplier,deadline_ms,seed,commit,n,requests_lost,\
+                  answers_lost,kills,attempts,attempts_low,attempts_high,time_ms,time_low_ms,time_high_ms,\
+                  time_median_ms,time_p95_ms,service_ms,failure_ms,known,unknown_applied,unknown_never,books,explained";
+    // Theory: 1 / 0.5 = 2 attempts, and one interval of 200 ms besides the service.
+    let row = format!(
+        "x,X,both,withdraw,5,0.5,0.5,0.0,never,200.0,0.0,0.0,1.0,,1,abc,1000,1000,0,0,{attempts},1.95,2.05,205.0,\
+         200.0,210.0,100.0,600.0,5.0,0.0,1000,0,0,{books},{explained}"
+    );
+    let path = directory.join("x.csv");
+    std::fs::write(&path, format!("{header}\n{row}\n")).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn verify_tells_agreement_explanation_and_difference_by_its_exit_code() {
+    let directory = TempDir::new().unwrap();
+    for (attempts, books, explained, code, word) in [
+        ("2.0", "ok", "", 0, "agrees"),
+        ("2.3", "ok", "", 1, "DIFFERS"),
+        ("2.3", "ok", "a dead ledger", 0, "explained"),
+        ("2.0", "wrong", "a dead ledger", 1, "DIFFERS"),
+    ] {
+        let output = lab(&["verify", &result(directory.path(), attempts, books, explained)]);
+        assert_eq!(output.status.code(), Some(code), "{attempts} {books}");
+        let said = text(&output.stdout);
+        assert!(said.contains(word), "{said}");
+        assert!(!said.contains('\u{1b}'), "no colours in a pipe");
+    }
+}
+
+#[test]
+fn plot_draws_pictures_with_a_ground_of_their_own() {
+    let directory = TempDir::new().unwrap();
+    let file = result(directory.path(), "2.0", "ok", "");
+    let output = lab(&["plot", &file, "--json"]);
+    let drawn: Vec<PathBuf> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(drawn.len(), 2);
+    for path in drawn {
+        let picture = std::fs::read_to_string(path).unwrap();
+        assert!(picture.starts_with("<svg") && picture.contains("#FFFFFF") && picture.contains("theory"));
+        assert!(picture.contains("run 5 times faster than stated"));
+    }
+}
+
+#[test]
+fn what_is_no_result_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("x.csv");
+    std::fs::write(&path, "a,b\n1,2\n").unwrap();
+    let output = lab(&["verify", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("lab run"));
+}
+
+/// The shortest experiment that has everything: losses both ways, a deadline, kills, real processes, books.
+#[test]
+fn an_experiment_with_real_processes_leaves_right_books_and_a_result_that_can_be_read() {
+    let directory = TempDir::new().unwrap();
+    let scenario = directory.path().join("tiny.toml");
+    let tiny = r#"
+        name = "tiny"
+        title = "Tiny"
+        call = "withdraw"
+        time_scale = 5
+        losses = [0.4]
+        transactions = 80
+        concurrency = 40
+        per_second = 100
+        quick = { losses = [0.4], transactions = 80 }
+        resend = { backoff = { attempt_timeout = "1s", initial = "50ms", max = "1s", multiplier = 2.0 } }
+        deadline = "2s"
+        series = [{ name = "both", lose_request = "sweep", lose_answer = "sweep" }]
+        kill = { service = "ledger", every = "400ms" }
+        explained = "the ledger is killed"
+    "#;
+    std::fs::write(&scenario, tiny).unwrap();
+    let out = directory.path().join("out");
+    let output = lab(&["run", scenario.to_str().unwrap(), "--out", out.to_str().unwrap(), "--seed", "7"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let rows = atm_lab::row::read(&out.join("tiny.csv")).unwrap();
+    let row = &rows[0];
+    assert_eq!((rows.len(), row.n, row.books.as_str()), (1, 80, "ok"));
+    assert_eq!(row.known + row.unknown_applied + row.unknown_never, 80);
+    assert!(row.requests_lost > 0 && row.answers_lost > 0 && row.kills > 0, "{row:?}");
+    assert!(row.unknown_applied + row.unknown_never > 0, "{row:?}");
+    assert!(out.join("tiny-shares.svg").exists());
+}

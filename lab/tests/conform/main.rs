@@ -1,0 +1,167 @@
+//! The conformance suite against ledgers that are wrong in one way each, and against the real one.
+#![allow(clippy::unwrap_used, reason = "test code, in functions that clippy does not know as such")]
+
+mod fake;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use atm_lab::binaries::Binaries;
+use atm_lab::conform::{Report, Target, Verdict, run};
+use atm_rpc::credentials::BearerToken;
+use fake::{Fake, Flaw};
+use tempfile::TempDir;
+
+const CHECKS: usize = 14;
+
+fn target(url: String) -> Target {
+    let patience = Duration::from_secs(5);
+    Target { url, token: None, currency: "BDT".to_owned(), restart: None, patience }
+}
+
+fn with(reports: &[Report], verdict: Verdict) -> BTreeSet<&'static str> {
+    reports.iter().filter(|report| report.verdict == verdict).map(|report| report.name).collect()
+}
+
+/// Restarts the fake whenever a file appears, as `command` makes it do.
+fn restartable(fake: Fake, directory: &Path) -> String {
+    let asked = directory.join("restart");
+    let command = format!("touch {0}; while [ -e {0} ]; do sleep 0.01; done", asked.display());
+    tokio::spawn(async move {
+        loop {
+            if asked.exists() {
+                fake.restart();
+                std::fs::remove_file(&asked).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    command
+}
+
+async fn try_fake(flaw: Flaw) -> Vec<Report> {
+    let directory = TempDir::new().unwrap();
+    let (fake, url) = Fake::start(flaw).await;
+    let restart = Some(restartable(fake, directory.path()));
+    run(&Target { restart, ..target(url) }, |_| {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_ledger_that_keeps_its_word_passes_everything() {
+    let reports = try_fake(Flaw::None).await;
+    assert_eq!(with(&reports, Verdict::Pass).len(), CHECKS, "{reports:#?}");
+}
+
+#[tokio::test]
+async fn without_a_restart_command_the_restarts_are_not_tried_and_that_is_said() {
+    let (_fake, url) = Fake::start(Flaw::ForgetsOnRestart).await;
+    let reports = run(&target(url), |_| {}).await.unwrap();
+    assert_eq!(with(&reports, Verdict::NotTried), ["crash-after-commit", "repeat-after-restart"].into());
+    assert_eq!(with(&reports, Verdict::Pass).len(), CHECKS - 2);
+    let reason = reports.iter().find(|report| report.verdict == Verdict::NotTried).unwrap();
+    assert!(reason.detail.contains("--restart-command"));
+}
+
+#[tokio::test]
+async fn every_flaw_is_found_by_the_checks_that_are_for_it() {
+    let cases: [(Flaw, &[&str]); 11] = [
+        (
+            Flaw::ForgetsIds,
+            &[
+                "same-body",
+                "changed-body",
+                "declined-then-funded",
+                "concurrent-duplicates",
+                "another-callers-id",
+                "cancel-before-hold",
+                "late-original",
+                "hold-once",
+                "lost-answer",
+                "crash-after-commit",
+                "repeat-after-restart",
+            ],
+        ),
+        (Flaw::IgnoresTheBody, &["changed-body"]),
+        (Flaw::RedecidesDeclines, &["declined-then-funded", "repeat-after-restart"]),
+        (Flaw::LooksThenActs, &["concurrent-duplicates"]),
+        (Flaw::TrustsStrangers, &["another-callers-id"]),
+        (Flaw::ForgetsCancels, &["cancel-before-hold", "late-original", "repeat-after-restart"]),
+        (Flaw::CancelUndoes, &["cancel-is-a-fence"]),
+        (Flaw::HoldsAgain, &["hold-once", "repeat-after-restart"]),
+        (Flaw::RefusesLateCaptures, &["late-capture"]),
+        (Flaw::ForgetsOnRestart, &["crash-after-commit", "repeat-after-restart"]),
+        (Flaw::OneSided, &["books-balance"]),
+    ];
+    for (flaw, expected) in cases {
+        let reports = try_fake(flaw).await;
+        let failed = with(&reports, Verdict::Fail);
+        // A credit that is lost leaves every account unfunded, so that much else fails with it.
+        if flaw == Flaw::OneSided {
+            assert!(failed.contains("books-balance"), "{flaw:?}: {failed:?}");
+            continue;
+        }
+        assert_eq!(failed, expected.iter().copied().collect(), "{flaw:?}: {reports:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_fails_everything() {
+    let mut nobody = target("http://127.0.0.1:1".to_owned());
+    nobody.patience = Duration::from_millis(300);
+    let reports = run(&nobody, |_| {}).await.unwrap();
+    assert_eq!(with(&reports, Verdict::Fail).len(), CHECKS - 2);
+}
+
+/// The real ledger, started by a shell as its operator would.
+struct Real {
+    directory: TempDir,
+    command: String,
+    url: String,
+}
+
+impl Real {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = |name: &str| directory.path().join(name).display().to_string();
+        let program: PathBuf = Binaries::find().unwrap().path("atm-ledger");
+        let (pid, log) = (at("pid"), at("log"));
+        let command = format!(
+            "if [ -e {pid} ]; then kill -9 $(cat {pid}); fi; \
+             {} --data {} --service-token-file {} --listen 127.0.0.1:{port} </dev/null >>{log} 2>&1 & \
+             echo $! >{pid}",
+            program.display(),
+            at("books"),
+            at("service.token"),
+        );
+        Self { command, url: format!("http://127.0.0.1:{port}"), directory }
+    }
+
+    fn shell(command: &str) {
+        assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        Self::shell(&format!("kill -9 $(cat {})", self.directory.path().join("pid").display()));
+    }
+}
+
+#[tokio::test]
+async fn the_real_ledger_passes_everything_across_crashes_too() {
+    let real = Real::new();
+    Real::shell(&real.command);
+    while !atm_rpc::server::check_health(&real.url).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let token = BearerToken::load(&real.directory.path().join("service.token")).unwrap();
+    let target =
+        Target { token: Some(token), restart: Some(real.command.clone()), ..target(real.url.clone()) };
+    for round in 1..=2 {
+        let reports = run(&target, |_| {}).await.unwrap();
+        assert_eq!(with(&reports, Verdict::Pass).len(), CHECKS, "round {round}: {reports:#?}");
+    }
+}
