@@ -5,7 +5,10 @@
 //! [`check`] says what of it must not be.
 
 pub mod check;
+pub mod cli;
 pub mod evidence;
 pub mod plan;
+pub mod run;
+pub mod situations;
 pub mod trace;
 pub mod world;

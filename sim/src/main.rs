@@ -1,21 +1,159 @@
-//! Runs the simulator.
+//! Runs the simulator and says what it found.
 
 use std::process::ExitCode;
 
+use atm_sim::check::Violation;
+use atm_sim::cli::Cli;
+use atm_sim::run::{self, Report, Summary};
+use atm_sim::situations;
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+const VIOLATED: u8 = 1;
+const TOO_FEW_SITUATIONS: u8 = 4;
+/// So many runs reach everything, or the plans are not what they should be.
+const ENOUGH_RUNS: u64 = 100;
+
 fn main() -> ExitCode {
-    let seed: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
-    let plan = atm_sim::plan::Plan::of(seed, &[]);
-    match atm_sim::world::run(seed, plan) {
-        Ok(outcome) => {
-            for event in &outcome.events {
-                println!("{event}");
-            }
-            println!("{:?}\n{}", outcome.failures, outcome.hash);
-            ExitCode::SUCCESS
-        }
+    let cli = Cli::parse();
+    match cli.seed {
+        Some(seed) => one(&cli, seed),
+        None => many(&cli),
+    }
+}
+
+fn one(cli: &Cli, seed: u64) -> ExitCode {
+    let report = match run::one(seed, cli.plant) {
+        Ok(report) => report,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            return ExitCode::from(VIOLATED);
         }
+    };
+    if cli.json {
+        println!("{}", report_as_json(&report));
+    } else {
+        for event in &report.outcome.events {
+            println!("{event}");
+        }
+        println!("trace hash {}", report.outcome.hash);
+        for (situation, count) in situations::reached(&report.outcome) {
+            println!("  {count:>6}  {}", situation.name());
+        }
+        tell_violations(seed, &report.violations, cli);
     }
+    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) }
+}
+
+fn many(cli: &Cli) -> ExitCode {
+    let threads = cli.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let bar = if cli.json { ProgressBar::hidden() } else { ProgressBar::new(cli.seeds) };
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {msg} [{elapsed} of {duration}]")
+    {
+        bar.set_style(style);
+    }
+    bar.set_message("nothing violated");
+    let violated = std::sync::atomic::AtomicU64::new(0);
+    let summary = run::many(cli.from, cli.seeds, threads, cli.plant, |report| {
+        if !report.violations.is_empty() {
+            let so_far = violated.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            bar.set_message(format!("{so_far} with violations"));
+        }
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    let too_few = summary.runs >= ENOUGH_RUNS && cli.plant.is_none() && !summary.missing().is_empty();
+    if cli.json {
+        println!("{}", summary_as_json(cli, &summary));
+    } else {
+        tell(cli, &summary);
+    }
+    if !summary.violations.is_empty() || !summary.errors.is_empty() {
+        ExitCode::from(VIOLATED)
+    } else if too_few {
+        ExitCode::from(TOO_FEW_SITUATIONS)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn tell(cli: &Cli, summary: &Summary) {
+    let Summary { runs, transactions, steps, .. } = summary;
+    println!("{runs} runs, {transactions} transactions, {steps} steps in the books");
+    let points = run::FAULT_POINTS;
+    let reached = points.iter().filter(|point| summary.points.contains_key(*point)).count();
+    println!("{reached} of {} fault points reached", points.len());
+    println!("Situations reached:");
+    for (situation, count) in &summary.situations {
+        println!("  {count:>8}  {}", situation.name());
+    }
+    for situation in summary.missing() {
+        println!("  {:>8}  {}", "never", situation.name());
+    }
+    for error in &summary.errors {
+        println!("{error}");
+    }
+    for (seed, violations) in &summary.violations {
+        tell_violations(*seed, violations, cli);
+    }
+    if summary.violations.is_empty() {
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
+        let most = 3.0 / summary.runs.max(1) as f64;
+        println!("No violation in {runs} runs: at most {most:.2e} a run, at 95 %");
+    }
+}
+
+fn tell_violations(seed: u64, violations: &[Violation], cli: &Cli) {
+    if violations.is_empty() {
+        return;
+    }
+    println!("Seed {seed}:");
+    for Violation { invariant, what } in violations {
+        println!("  invariant {invariant}: {what}");
+    }
+    let plant = cli.plant.map(|bug| format!(" --plant {}", bug.name())).unwrap_or_default();
+    println!("  replay: cargo run -p atm-sim -- --seed {seed}{plant}");
+}
+
+fn report_as_json(report: &Report) -> serde_json::Value {
+    let situations: serde_json::Map<_, _> = situations::reached(&report.outcome)
+        .into_iter()
+        .map(|(situation, count)| (situation.name().to_owned(), count.into()))
+        .collect();
+    json!({
+        "seed": report.seed,
+        "hash": report.outcome.hash,
+        "events": report.outcome.events.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "situations": situations,
+        "violations": report.violations.iter().map(violation_as_json).collect::<Vec<_>>(),
+    })
+}
+
+fn violation_as_json(violation: &Violation) -> serde_json::Value {
+    json!({ "invariant": violation.invariant, "what": violation.what })
+}
+
+fn summary_as_json(cli: &Cli, summary: &Summary) -> serde_json::Value {
+    let situations: serde_json::Map<_, _> = summary
+        .situations
+        .iter()
+        .map(|(situation, count)| (situation.name().to_owned(), (*count).into()))
+        .collect();
+    let violations = summary.violations.iter().map(|(seed, violations)| {
+        json!({ "seed": seed, "violations": violations.iter().map(violation_as_json).collect::<Vec<_>>() })
+    });
+    json!({
+        "from": cli.from,
+        "runs": summary.runs,
+        "transactions": summary.transactions,
+        "steps": summary.steps,
+        "situations": situations,
+        "missing": summary.missing().iter().map(|situation| situation.name()).collect::<Vec<_>>(),
+        "points_reached": summary.points.len(),
+        "points": run::FAULT_POINTS.len(),
+        "violations": violations.collect::<Vec<_>>(),
+        "errors": summary.errors,
+    })
 }

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use atm_faults::{Bug, planted};
+use atm_faults::{Bug, fault_point, planted};
 use atm_types::{AttemptId, IdSource, TerminalId, Timestamp};
 
 use crate::auth::Auth;
@@ -117,7 +117,10 @@ impl Auth {
         let held = self.locks.hold(attempt.key).await;
         let card = held.map_err(|Crowded| Failure::Busy { retry_after: CROWDED_RETRY_AFTER })?;
         let stored = match self.look_up(&attempt).await? {
-            Looked::Replayed(outcome) => return Ok(outcome),
+            Looked::Replayed(outcome) => {
+                fault_point!("AUTH_ATTEMPT_ANSWERED_AGAIN");
+                return Ok(outcome);
+            }
             Looked::Refused(refused) => return Err(refused.into()),
             Looked::Verify(stored) => stored,
         };
@@ -160,6 +163,7 @@ impl Auth {
         stored: Option<PinHash>,
         permit: Permit,
     ) -> Result<Outcome, Failure> {
+        fault_point!("AUTH_BEFORE_VERIFY");
         let Try { key, tag, press, pin, new_pin } = attempt;
         let salt = salt(&*self.ids);
         let work = self.pool.run(permit, move |hashes| {
@@ -184,10 +188,12 @@ impl Auth {
             machines: self.limits.machines,
         };
         let (atm_id, attempt_id) = (settling.press.atm_id.clone(), settling.press.attempt_id);
+        fault_point!("AUTH_BEFORE_ATTEMPT");
         let settled = match self.store.transaction(move |rows| settling.commit(rows)).await {
             Err(_) if planted(Bug::AnswerBeforeTheCount) && !right => Ok(Outcome::Wrong),
             settled => settled?,
         };
+        fault_point!("AUTH_ATTEMPT");
         let outcome = settled.map_err(Failure::from)?;
         tracing::info!(%atm_id, %attempt_id, outcome = outcome_name(&outcome), "verified a PIN");
         Ok(outcome)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use atm_faults::fault_point;
 use atm_types::Timestamp;
 use tokio::sync::broadcast;
 
@@ -27,6 +28,7 @@ impl Auth {
     pub(crate) async fn close_session(self: &Arc<Self>, session_id: SessionId) -> Result<(), Failure> {
         let (now, auth) = (self.clock.now(), Arc::clone(self));
         self.to_the_end(async move {
+            fault_point!("AUTH_BEFORE_REVOCATION");
             let revocation = auth.store.transaction(move |rows| {
                 let expire_time = rows.session_expiry(session_id)?;
                 let revocation = Revocation {
@@ -37,7 +39,9 @@ impl Auth {
                 rows.put_revocation(&revocation)?;
                 Ok(revocation)
             });
-            auth.announce(revocation.await?);
+            let revocation = revocation.await?;
+            fault_point!("AUTH_REVOCATION");
+            auth.announce(revocation);
             Ok(())
         })
         .await

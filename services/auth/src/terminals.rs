@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use atm_faults::fault_point;
 use atm_types::{TerminalId, Timestamp};
 
 use crate::auth::Auth;
@@ -42,8 +43,11 @@ impl Auth {
         // To the end: the sessions that a commit has ended are announced whoever still waits.
         self.to_the_end(async move {
             let name = atm_id.clone();
+            fault_point!("AUTH_BEFORE_SIGN_ON");
             let signed = auth.store.transaction(move |rows| signed_on(rows, &name, terminal_id, &boot, now));
-            match signed.await? {
+            let signed = signed.await?;
+            fault_point!("AUTH_SIGN_ON");
+            match signed {
                 Signed::On(binding, revocations) => {
                     tracing::info!(%atm_id, epoch = boot.mark().epoch, ?binding, "a machine signed on");
                     revocations.into_iter().for_each(|revocation| auth.announce(revocation));
@@ -51,6 +55,7 @@ impl Auth {
                 }
                 Signed::Foreign => Err(Failure::TerminalMismatch),
                 Signed::Stale(recorded) => {
+                    fault_point!("AUTH_STALE_BOOT");
                     let recorded = recorded.boot.map(|boot| boot.epoch);
                     tracing::warn!(
                         %atm_id,

@@ -40,6 +40,9 @@ fn reached(shared: &Arc<Shared>, point: &'static str) {
     let Some(host) = host_of(point) else { return };
     let dies = {
         let mut state = shared.lock();
+        if state.over {
+            return;
+        }
         let count = state.points.entry(point).or_default();
         *count += 1;
         let count = *count;

@@ -15,12 +15,15 @@ use crate::evidence::{AuthEvidence, Evidence, LedgerEvidence, MachineEvidence, R
 use crate::plan::CUSTOMERS;
 
 pub(super) fn evidence(world: &World, observer: &Observer, at_end: bool) -> Evidence {
+    // Opening a disk passes fault points, which are nobody's any more.
+    world.shared.lock().over = true;
+    let ledger = ledger(world, observer);
     let state = world.shared.lock();
     Evidence {
         seed: world.seed,
         now: state.now,
         at_end,
-        ledger: ledger(world, observer),
+        ledger,
         auth: AuthEvidence {
             cards: world.auth.cards(),
             attempts: observer.attempts.clone(),

@@ -46,7 +46,7 @@ pub struct Outcome {
     /// How often each fault point was reached.
     pub points: BTreeMap<&'static str, u64>,
     /// Points at which a program died.
-    pub died_at: Vec<&'static str>,
+    pub died_at: Vec<(Host, &'static str)>,
     /// What must not be and no checker of the evidence can see: panics, services that do not start, time that ran out.
     pub failures: Vec<String>,
     /// Disk faults of which nobody could know whether they took effect, and after which the program started again.
@@ -182,7 +182,7 @@ struct Driver<'a> {
     troubles: Vec<(Duration, Trouble)>,
     begun: Option<Duration>,
     ended_busy: Option<Duration>,
-    died_at: Vec<&'static str>,
+    died_at: Vec<(Host, &'static str)>,
     failures: Vec<String>,
     unknown_commits: u64,
 }
@@ -361,7 +361,7 @@ impl Driver<'_> {
                 continue;
             }
             match &death {
-                Death::AtPoint(point) => self.died_at.push(*point),
+                Death::AtPoint(point) => self.died_at.push((host, *point)),
                 Death::Panicked(what) => self.failures.push(format!("{host} panicked: {what}")),
                 Death::Ended(_) => self.unknown_commits += 1,
             }

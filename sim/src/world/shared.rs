@@ -136,6 +136,8 @@ pub(super) struct State {
     pub(super) set_up: bool,
     /// Whether the machines are to settle what is open and begin nothing new.
     pub(super) ending: bool,
+    /// Whether the run is over, and fault points mean nothing any more.
+    pub(super) over: bool,
     /// Machines whose scripts are done.
     pub(super) idle: BTreeMap<usize, bool>,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use atm_faults::fault_point;
 use atm_proto::gateway as proto;
 use atm_proto::gateway::atm_service_server::AtmService;
 use tonic::{Request, Response, Status};
@@ -23,6 +24,7 @@ impl Atm {
     }
 
     fn answer<T>(&self, result: Result<T, Failure>) -> Result<Response<T>, Status> {
+        fault_point!("GATEWAY_BEFORE_ANSWER");
         result.map(Response::new).map_err(|failure| status(self.gateway.ids.as_ref(), failure))
     }
 }

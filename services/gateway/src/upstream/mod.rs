@@ -16,6 +16,7 @@ pub use refusal::Asked;
 use std::future::Future;
 use std::time::Duration;
 
+use atm_faults::fault_point;
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::{RetryError, RetryPolicy, retry};
@@ -58,12 +59,15 @@ impl Upstream {
             self.token.attach(&mut request);
             call(request)
         };
+        fault_point!("GATEWAY_BEFORE_UPSTREAM");
         let first = retry(&RetryPolicy::ONCE, &self.throttle, deadline, request.clone(), attempt).await;
+        fault_point!("GATEWAY_UPSTREAM_ANSWERED");
         let Err(error) = first else { return first };
         let provably_nothing = error.attempts == 1 && !error.maybe_sent && !error.deadline_over;
         if !(provably_nothing && methods::may_retry(path) && self.throttle.allows_retry()) {
             return Err(error);
         }
+        fault_point!("GATEWAY_BEFORE_SECOND_ATTEMPT");
         tokio::time::sleep(PAUSE.min(deadline.remaining())).await;
         let again = |mut request: Request<Req>| {
             request.metadata_mut().insert("grpc-previous-rpc-attempts", 1.into());

@@ -1,5 +1,6 @@
 //! From a command to its answer: through the writer, into the log, and back to the caller.
 
+use atm_faults::fault_point;
 use atm_ledger_core::{Action, Command, Refusal, Step, TransactionState};
 use atm_proto::{ledger as wire, types};
 use atm_rpc::deadline::Deadline;
@@ -35,6 +36,20 @@ impl Recorded {
             response.metadata_mut().insert(REPLAYED, MetadataValue::from_static("true"));
         }
         response
+    }
+
+    /// Stands at what is worth counting in a simulation.
+    fn mark(&self, begins: bool) {
+        if !self.replayed {
+            return;
+        }
+        fault_point!("LEDGER_ANSWERED_AGAIN");
+        if begins && self.step.action == Action::Tombstone {
+            fault_point!("LEDGER_TOMBSTONE_MET_THE_REQUEST");
+        }
+        if begins && matches!(self.step.action, Action::Decline { .. }) {
+            fault_point!("LEDGER_DECLINED_AGAIN");
+        }
     }
 
     /// One line for each committed command, and an alarm for money that had to be posted without asking or
@@ -92,9 +107,14 @@ impl Api {
         command: Command,
         deadline: Option<Deadline>,
     ) -> Result<Recorded, Failure> {
+        fault_point!("LEDGER_COMMAND_RECEIVED");
+        let begins = matches!(command, Command::Hold(_) | Command::Post { .. });
         let mut answers =
             self.ledger.execute(vec![command], deadline).await.map_err(|error| self.unanswered(error))?;
-        answers.pop().map_or(Err(Failure::Stopped), recorded)
+        let recorded = answers.pop().map_or(Err(Failure::Stopped), recorded)?;
+        recorded.mark(begins);
+        fault_point!("LEDGER_BEFORE_ANSWER");
+        Ok(recorded)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One batch: decide, commit, answer.
 
-use atm_faults::{Bug, planted};
+use atm_faults::{Bug, fault_point, planted};
 use atm_ledger_core::{Action, Moment, Transaction, TransactionState};
 use atm_types::{AccountId, Timestamp};
 use jiff::tz::TimeZone;
@@ -25,6 +25,7 @@ impl Writer {
         items: &mut Vec<Item>,
         committed: &watch::Sender<u64>,
     ) -> Result<(), Fatal> {
+        fault_point!("LEDGER_BATCH_BEGUN");
         self.look_for_room();
         let expired = overdue(items);
         let (answers, moment) = loop {
@@ -77,9 +78,12 @@ impl Writer {
             return if unmoved { Ok(()) } else { Err(CommitError::HeadMoved.into()) };
         }
         let steps = std::mem::take(&mut self.memory.encoded);
+        fault_point!("LEDGER_BEFORE_COMMIT");
         let result = self.commit(&steps);
         self.memory.encoded = steps;
-        Ok(result?)
+        result?;
+        fault_point!("LEDGER_COMMITTED");
+        Ok(())
     }
 
     fn answer(&self, items: &mut Vec<Item>, answers: Vec<Vec<Answer>>, moment: Moment) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use atm_faults::{Bug, planted};
+use atm_faults::{Bug, fault_point, planted};
 use atm_ledger_core::{Account, Action, Step};
 use atm_types::TransactionId;
 
@@ -76,12 +76,14 @@ impl Writer {
             holds_added: &self.memory.holds.added,
             holds_removed: &self.memory.holds.removed,
         };
+        fault_point!("LEDGER_BEFORE_CHECKPOINT");
         self.store.commit(&Commit {
             expected: self.memory.head,
             head,
             steps,
             checkpoint: Some(checkpoint),
         })?;
+        fault_point!("LEDGER_CHECKPOINTED");
         self.memory.holds.clear();
         self.memory.checkpointed = head.sequence;
         Ok(())

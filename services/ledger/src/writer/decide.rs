@@ -1,6 +1,6 @@
 //! Deciding a batch against the books in memory. Nothing is written here; what is missing in memory is read.
 
-use atm_faults::{Bug, planted};
+use atm_faults::{Bug, fault_point, planted};
 use atm_ledger_core::{Action, Command, Decision, Moment, decide};
 
 use super::load::load_account;
@@ -77,6 +77,9 @@ impl Memory {
         match decide(&self.state, command, moment) {
             Decision::Refuse(refusal) => Ok(Answer::Refused(refusal)),
             Decision::Replay(step) => {
+                if step.commit_sequence > self.head.sequence {
+                    fault_point!("LEDGER_REPEATED_WITHIN_ONE_BATCH");
+                }
                 // Of an earlier command of this batch it is no replay in storage, but to this caller it is.
                 Ok(Answer::Recorded { step: step.clone(), state: None, replayed: true })
             }

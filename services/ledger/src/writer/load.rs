@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use atm_faults::fault_point;
 use atm_ledger_core::{Action, State, Step};
 use atm_types::{AccountId, Clock};
 use tokio::runtime::Handle;
@@ -43,7 +44,9 @@ impl Writer {
             },
             room_checked: tokio::time::Instant::now(),
         };
+        fault_point!("LEDGER_BEFORE_REPLAY");
         writer.reload()?;
+        fault_point!("LEDGER_REPLAYED");
         Ok(writer)
     }
 
