@@ -41,16 +41,16 @@ pub struct Run {
 }
 
 /// Runs all points of a scenario: at each loss rate all its series at once, each with a proxy and a customer of its
-/// own. `number` tells this scenario from others of the run.
+/// own.
 ///
 /// # Errors
 /// When anything goes wrong that was not done on purpose; above all when the books are not right.
-pub async fn run(run: &Run, scenario: &Scenario, number: u32) -> anyhow::Result<Vec<Row>> {
+pub async fn run(run: &Run, scenario: &Scenario) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (place, loss) in scenario.losses.iter().enumerate() {
         let mut points = Vec::new();
         for (which, series) in scenario.series.iter().enumerate() {
-            let point = number * 10_000 + u32::try_from(place * 100 + which)?;
+            let point = u32::try_from(place * 100 + which)?;
             points.push(Point::prepare(run, scenario, series, *loss, point).await?);
         }
         let stop = CancellationToken::new();
@@ -87,6 +87,13 @@ async fn kill_now_and_then(run: &Run, kill: Option<Kill>, stop: CancellationToke
     }
 }
 
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
+fn mixed(mut sum: u64) -> u64 {
+    sum = (sum ^ (sum >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    sum = (sum ^ (sum >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    sum ^ (sum >> 31)
+}
+
 /// What the unknown ones turned out to be, and whether the books were looked at.
 struct Settled {
     unknown_applied: u32,
@@ -105,7 +112,6 @@ struct Point<'a> {
     scenario: &'a Scenario,
     series: &'a Series,
     loss: f64,
-    seed: u64,
     dice: Rng,
     proxy: Proxy,
     client: Client,
@@ -120,8 +126,9 @@ impl<'a> Point<'a> {
         loss: f64,
         number: u32,
     ) -> anyhow::Result<Self> {
-        let seed = run.seed.wrapping_add(u64::from(number));
-        let mut dice = Rng::with_seed(seed);
+        // Every point of every scenario has a sequence of its own, whatever else is run.
+        let place = format!("{} {number}", scenario.name);
+        let mut dice = Rng::with_seed(place.bytes().fold(run.seed, |sum, byte| mixed(sum ^ u64::from(byte))));
         let rules = vec![scenario.rule(series, loss)];
         let proxy = Proxy::new(run.bank.gateway_url(), Arc::new(Tcp), rules, dice.fork())?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -136,7 +143,7 @@ impl<'a> Point<'a> {
             customer: run.bank.customer(number).await?,
             call: scenario.call,
         };
-        Ok(Self { scenario, series, loss, seed, dice, proxy, client, _stop: stop.drop_guard() })
+        Ok(Self { scenario, series, loss, dice, proxy, client, _stop: stop.drop_guard() })
     }
 
     fn name(&self) -> String {
@@ -238,7 +245,7 @@ impl<'a> Point<'a> {
             max_backoff_ms: resend.max_backoff_ms,
             multiplier: resend.multiplier,
             deadline_ms: scenario.deadline.map(|span| millis(scenario.scaled(span))),
-            seed: self.seed,
+            seed: run.seed,
             commit: run.commit.clone(),
             n: u32::try_from(ended.len()).unwrap_or(u32::MAX),
             requests_lost: self.proxy.counters().total(Fault::LostRequest),

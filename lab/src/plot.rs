@@ -59,10 +59,9 @@ struct Quantity {
 const TIME: Quantity = Quantity {
     name: "mean time to the answer, s",
     measured: |row| {
-        let scale = seconds(row);
-        (row.time_ms * scale, row.time_low_ms * scale, row.time_high_ms * scale)
+        (seconds(row, row.time_ms), seconds(row, row.time_low_ms), seconds(row, row.time_high_ms))
     },
-    theory: |row| row.time_theory_ms() * seconds(row),
+    theory: |row| seconds(row, row.time_theory_ms()),
 };
 
 const ATTEMPTS: Quantity = Quantity {
@@ -71,9 +70,9 @@ const ATTEMPTS: Quantity = Quantity {
     theory: Row::attempts_theory,
 };
 
-/// What a millisecond that was run stands for.
-fn seconds(row: &Row) -> f64 {
-    f64::from(row.time_scale) / 1000.0
+/// The seconds that a time stands for: waiting was run faster, and the bank was not.
+fn seconds(row: &Row, time_ms: f64) -> f64 {
+    ((time_ms - row.service_ms) * f64::from(row.time_scale) + row.service_ms) / 1000.0
 }
 
 /// The names of the curves, in the order of the file.
@@ -181,20 +180,22 @@ where
 {
     root.fill(&WHITE).map_err(failed)?;
     let first = rows[0];
-    let title = ("sans-serif", 20).into_font().color(&INK);
+    let title = ("sans-serif", 28).into_font().color(&INK);
     let speed = match first.time_scale {
         1 => "run in real time".to_owned(),
         scale => format!("run {scale} times faster than stated"),
     };
-    let small = ("sans-serif", 14).into_font().color(&INK);
+    let small = ("sans-serif", 19).into_font().color(&INK);
     let root = root.titled(&first.title, title).map_err(failed)?;
-    let note = format!("{} transactions a point, {speed}, seed {}", first.n, first.seed);
+    let (least, most) =
+        rows.iter().fold((u32::MAX, 0), |(least, most), row| (row.n.min(least), row.n.max(most)));
+    let note = format!("{least} to {most} transactions a point, {speed}, seed {}", first.seed);
     let root = root.titled(&note, small.clone()).map_err(failed)?;
     let highest = rows.iter().map(|row| row.loss).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(&root)
         .margin(14)
-        .x_label_area_size(46)
-        .y_label_area_size(72)
+        .x_label_area_size(52)
+        .y_label_area_size(84)
         .build_cartesian_2d(-0.02..highest + 0.04, y)
         .map_err(failed)?;
     chart
@@ -223,7 +224,7 @@ where
         .position(place)
         .background_style(WHITE.mix(0.9))
         .border_style(GRID)
-        .label_font(("sans-serif", 14).into_font().color(&INK))
+        .label_font(("sans-serif", 19).into_font().color(&INK))
         .draw()
         .map_err(failed)
 }

@@ -39,7 +39,7 @@ pub struct Row {
     pub multiplier: f64,
     /// When the client gives up; absent for never.
     pub deadline_ms: Option<f64>,
-    /// The seed of everything that is drawn at this point.
+    /// The seed of the run.
     pub seed: u64,
     /// The commit that ran.
     pub commit: String,

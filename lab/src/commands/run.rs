@@ -57,7 +57,7 @@ pub async fn run(arguments: Arguments, screen: Screen) -> anyhow::Result<Exit> {
     let binaries = Binaries::find()?;
     let commit = commit();
     let mut verdicts = Vec::new();
-    for (number, scenario) in (1..).zip(&scenarios) {
+    for scenario in &scenarios {
         let points =
             scenario.losses.iter().flat_map(|loss| scenario.series.iter().map(move |it| (it, *loss)));
         let transactions =
@@ -71,7 +71,7 @@ pub async fn run(arguments: Arguments, screen: Screen) -> anyhow::Result<Exit> {
             commit: commit.clone(),
             progress: Box::new(move |ended| watched.inc(ended)),
         };
-        let rows = experiment::run(&run, scenario, number).await?;
+        let rows = experiment::run(&run, scenario).await?;
         bar.finish_and_clear();
         row::write(&arguments.out.join(format!("{}.csv", scenario.name)), &rows)?;
         plot::draw_all(&rows, &arguments.out)?;
