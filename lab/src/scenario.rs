@@ -134,6 +134,9 @@ pub enum Victim {
     Gateway,
 }
 
+/// Transactions at one point, in hundreds, whatever precision is wished for.
+const MOST_HUNDREDS: u32 = 200;
+
 fn one() -> u32 {
     1
 }
@@ -231,10 +234,11 @@ impl Scenario {
     /// within 1.96 / √(f n) of itself. Where next to nothing fails, next to nothing is waited for; then it is capped.
     pub fn transactions_at(&self, series: &Series, loss: f64) -> u32 {
         let failure = 1.0 - theory::success(series.lose_request.at(loss), series.lose_answer.at(loss));
-        let wanted = self.precision.map_or(0.0, |precision| (1.96 / precision).powi(2) / failure);
-        let enough = |n: &u32| f64::from(*n) >= wanted;
+        let Some(precision) = self.precision.filter(|_| failure > 0.0) else { return self.transactions };
+        let wanted = (1.96 / precision).powi(2) / failure;
         // In hundreds, found without a cast: the answer need not be exact.
-        (1..=200).map(|hundreds| hundreds * 100).find(enough).unwrap_or(0).max(self.transactions)
+        let enough = (1..=MOST_HUNDREDS).map(|hundreds| hundreds * 100).find(|n| f64::from(*n) >= wanted);
+        enough.unwrap_or(MOST_HUNDREDS * 100).max(self.transactions)
     }
 
     /// What the proxy does at a point.

@@ -351,6 +351,32 @@ async fn a_server_that_is_not_there_is_unavailable_and_found_again_when_it_is() 
 }
 
 #[tokio::test]
+async fn nothing_is_left_behind_by_calls_that_waited_in_silence() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for rule in [
+        Rule::lossy(1.0, 0.0),
+        Rule::lossy(0.0, 1.0),
+        Rule { reset: certain(Moment::AfterEffect), ..Rule::default() },
+        Rule { blackhole: certain(Moment::AfterEffect), ..Rule::default() },
+    ] {
+        let scene = Scene::new(rule.clone()).await;
+        let before = tasks();
+        for _ in 0..20 {
+            // Dropped, and its connection with it.
+            let mut client = scene.client();
+            let _ =
+                tokio::time::timeout(Duration::from_millis(20), client.echo(EchoRequest::default())).await;
+        }
+        let all_gone = async {
+            while tasks() > before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(LONG, all_gone).await.is_ok(), "{} tasks are left by {rule:?}", tasks());
+    }
+}
+
+#[tokio::test]
 async fn only_http_urls_can_be_stood_in_front_of() {
     for url in ["https://127.0.0.1:1", "127.0.0.1:1", "http://", ""] {
         let refused = Proxy::new(url, Arc::new(Tcp), Vec::new(), Rng::with_seed(1)).err().unwrap();

@@ -227,11 +227,10 @@ pub(super) fn cancel(id: &str) -> CancelTransactionRequest {
 pub(super) fn expect_reused<T>(answer: Result<T, Status>, field: &str) -> anyhow::Result<()> {
     let status = expect_status(answer, Code::AlreadyExists)?;
     let named = status.get_details_error_info().and_then(|info| info.metadata.get("field").cloned());
-    ensure!(
-        named.as_deref() == Some(field),
-        "ALREADY_EXISTS names {:?} instead of {field:?}",
-        named.unwrap_or_default()
-    );
+    let named = named.unwrap_or_default();
+    // `amount` may be named as a whole or by its part.
+    let names = named == field || named.strip_prefix(field).is_some_and(|part| part.starts_with('.'));
+    ensure!(names, "ALREADY_EXISTS names {named:?} instead of {field:?}");
     Ok(())
 }
 

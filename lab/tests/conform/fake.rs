@@ -238,7 +238,7 @@ impl LedgerService for Fake {
             if let (Some(old), false) = (&known.hold, self.flaw == Flaw::TrustsStrangers) {
                 difference(body_of_hold(old), body_of_hold(&request))?;
             }
-            if self.flaw == Flaw::HoldsAgain {
+            if self.flaw == Flaw::HoldsAgain && known.state == TransactionState::Held {
                 books.accounts.get_mut(debit).unwrap().2 += amount;
             }
             let current_state = known.state.into();
