@@ -85,6 +85,9 @@ fn tell(cli: &Cli, summary: &Summary) {
     let points = run::FAULT_POINTS;
     let reached = points.iter().filter(|point| summary.points.contains_key(*point)).count();
     println!("{reached} of {} fault points reached", points.len());
+    for point in points.iter().filter(|point| !summary.points.contains_key(*point)) {
+        println!("  never reached: {point}");
+    }
     println!("Situations reached:");
     for (situation, count) in &summary.situations {
         println!("  {count:>8}  {}", situation.name());

@@ -151,7 +151,7 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
         for leg in step.action.legs() {
             use crate::evidence::Role;
             let customer = matches!(evidence.ledger.roles.get(&leg.account_id), Some(Role::Customer(_)));
-            add(S::Overdraft, u64::from(customer && leg.balance.available < 0));
+            add(S::Overdraft, u64::from(customer && leg.balance.posted < 0));
         }
     }
     add(S::CardLocked, evidence.auth.counts.iter().filter(|change| change.wrong_pins >= 3).count() as u64);

@@ -7,7 +7,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 
 /// What happens to a commit.
@@ -62,6 +64,20 @@ impl SimulatedDisk {
             reserve: false,
         };
         Ok(Self { name: PathBuf::from(name), content: Arc::new(Mutex::new(content)) })
+    }
+
+    /// Another disk with the same content, as after copying it while the machine was off.
+    ///
+    /// # Errors
+    /// What SQLite says when it has no memory.
+    pub fn copy(&self, name: &str) -> Result<Self, rusqlite::Error> {
+        let copy = Self::new(name)?;
+        {
+            let (content, mut target) = (self.lock(), copy.lock());
+            let backup = Backup::new(&content.connection, &mut target.connection)?;
+            backup.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+        }
+        Ok(copy)
     }
 
     /// Lets `fault` happen to the commit after the next `commits` ones.

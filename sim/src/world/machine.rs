@@ -13,7 +13,7 @@ use crate::evidence::{Call, CallStatus, Told};
 use crate::plan::{Action, CUSTOMERS, PATIENCE};
 
 /// What survives the crash of a machine.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Machine {
     /// The journal's disk.
     pub(super) journal: SimulatedDisk,
@@ -316,6 +316,22 @@ fn customer_of(action: &Action) -> usize {
         | Action::Balance { customer, .. }
         | Action::Unblock { customer } => *customer,
         _ => 0,
+    }
+}
+
+/// A second machine with the first one's older disks: it asks the bank, which must not let it in.
+pub(super) async fn be_twin(start: Start, secrets: Secrets) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let machine = start.shared.lock().twin.clone();
+        let Some(machine) = machine else { continue };
+        for _ in 0..2 {
+            if let Some(ran) = command(&start, &secrets, &machine, "", &["recover"]).await {
+                let reason = ran.object.get("reason").and_then(|reason| reason.as_str()).unwrap_or("-");
+                start.shared.tell(start.host, format!("recover: exit {} ({reason})", ran.exit));
+            }
+        }
+        return;
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atm_auth::storage::MemoryStore;
-use atm_cli::simulation::SimulatedDisk;
+use atm_cli::simulation::{self, SimulatedDisk};
 use atm_fault_proxy::Proxy;
 use atm_ledger::storage::memory::MemoryDisk;
 use fastrand::Rng;
@@ -76,7 +76,7 @@ struct World {
     ledger: MemoryDisk,
     auth: MemoryStore,
     machines: Vec<Machine>,
-    twin: Machine,
+    office: Machine,
     clocks: BTreeMap<Host, HostClock>,
     wires: BTreeMap<Host, Proxy>,
 }
@@ -115,7 +115,7 @@ impl World {
             }
             machines.push(machine);
         }
-        let twin = machine("twin", 0x11)?;
+        let office = machine("office", 0x10)?;
         let hosts = [Host::Ledger, Host::Auth, Host::Gateway, Host::Office, Host::Twin];
         let all = hosts.into_iter().chain(WIRES.iter().map(|(wire, _)| *wire));
         let all = all.chain((0..machines.len()).map(Host::Machine));
@@ -129,7 +129,7 @@ impl World {
             wires.insert(wire, proxy.map_err(|error| WorldError::Wire(error.to_string()))?);
         }
         let (ledger, auth) = (MemoryDisk::new(), MemoryStore::new());
-        Ok(Self { seed, plan, shared, secrets, ledger, auth, machines, twin, clocks, wires })
+        Ok(Self { seed, plan, shared, secrets, ledger, auth, machines, office, clocks, wires })
     }
 
     fn start(&self, host: Host) -> Start {
@@ -185,6 +185,8 @@ struct Driver<'a> {
     died_at: Vec<(Host, &'static str)>,
     failures: Vec<String>,
     unknown_commits: u64,
+    /// Copies of the first machine's disks, and the journal's last step on them.
+    twin: Option<(i64, Machine)>,
 }
 
 enum Later {
@@ -217,6 +219,7 @@ impl Driver<'_> {
             died_at: Vec::new(),
             failures: Vec::new(),
             unknown_commits: 0,
+            twin: None,
         }
     }
 
@@ -234,6 +237,7 @@ impl Driver<'_> {
             self.bury(now);
             self.raise(now);
             self.trouble(now);
+            self.wake_twin();
             if let Some(begun) = self.ended_busy {
                 if self.observer.all_is_settled(&self.world) {
                     at_end = true;
@@ -322,7 +326,16 @@ impl Driver<'_> {
         self.sim.host(Host::Office.name(), move || {
             let start = own.start(Host::Office);
             // Its disks are nobody's: operators who are at no machine need none.
-            let program = machine::set_up(start.clone(), own.secrets.clone(), own.twin.clone());
+            let program = machine::set_up(start.clone(), own.secrets.clone(), own.office.clone());
+            async move {
+                host(start, forever(program)).await;
+                Ok(())
+            }
+        });
+        let own = Arc::clone(&world);
+        self.sim.host(Host::Twin.name(), move || {
+            let start = own.start(Host::Twin);
+            let program = machine::be_twin(start.clone(), own.secrets.clone());
             async move {
                 host(start, forever(program)).await;
                 Ok(())
@@ -401,7 +414,7 @@ impl Driver<'_> {
     }
 
     fn for_neighbours(&mut self, host: Host, what: impl Fn(&Sim<'_>, String, String)) {
-        let all: Vec<Host> = self.world.clocks.keys().copied().filter(|other| *other != Host::Twin).collect();
+        let all: Vec<Host> = self.world.clocks.keys().copied().collect();
         for other in all.into_iter().filter(|other| *other != host) {
             what(&self.sim, host.name(), other.name());
         }
@@ -446,8 +459,33 @@ impl Driver<'_> {
             Trouble::LedgerDisk(after, fault) => self.world.ledger.fail_after(*after, *fault),
             Trouble::AuthDisk(after, fault) => self.world.auth.fail_after(*after, *fault),
             Trouble::MakeRoom => self.make_room(),
-            Trouble::Twin => {}
+            Trouble::Twin => self.copy_first_machine(),
             Trouble::Wires(bad) => self.set_wires(*bad),
+        }
+    }
+
+    /// Copies the first machine's disks. The copy starts once the first machine has been let in twice since, so that
+    /// whatever the copy knows is old.
+    fn copy_first_machine(&mut self) {
+        let Some(first) = self.world.machines.first() else { return };
+        let copies = (first.journal.copy("twin journal"), first.device.copy("twin device"));
+        let steps = simulation::journal_steps_after(&first.journal, 0).unwrap_or_default();
+        let last = steps.last().map_or(0, |step| step.sequence);
+        if let (Ok(journal), Ok(device)) = copies {
+            let machine = Machine { journal, device, key: first.key, script: Arc::default() };
+            self.twin = Some((last, machine));
+        }
+    }
+
+    fn wake_twin(&mut self) {
+        let Some((sequence, _)) = &self.twin else { return };
+        let steps = simulation::journal_steps_after(&self.world.machines[0].journal, *sequence);
+        let booted = steps.unwrap_or_default().iter().filter(|step| step.event == "BOOTED").count();
+        if booted >= 2
+            && let Some((_, machine)) = self.twin.take()
+        {
+            self.world.shared.tell(Host::Twin, "starts with an older copy of the disks of atm-1");
+            self.state().twin = Some(machine);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use atm_types::{Clock, IdSource, SeededIds, Timestamp};
 
+use super::machine::Machine;
 use crate::evidence::{Call, LogLine, Told};
 use crate::trace::Trace;
 
@@ -132,6 +133,8 @@ pub(super) struct State {
     pub(super) log: Vec<LogLine>,
     /// PINs that were really verified.
     pub(super) verifications: Vec<(Duration, String)>,
+    /// A machine that starts with the first one's older disks.
+    pub(super) twin: Option<Machine>,
     /// What was decided when operators set the world up.
     pub(super) set_up: bool,
     /// Whether the machines are to settle what is open and begin nothing new.

@@ -1,0 +1,40 @@
+//! Goal: a seed means one run. The same seed gives the same trace, in one process and in two.
+
+use std::process::Command;
+
+use atm_sim::run;
+
+/// A run spared everything, and some that are not.
+const SEEDS: [u64; 6] = [1, 2, 3, 5, 8, 13];
+
+fn hash(seed: u64) -> String {
+    run::one(seed, None).unwrap().outcome.hash
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_twice_in_one_process() {
+    for seed in SEEDS {
+        let (first, second) = (run::one(seed, None).unwrap(), run::one(seed, None).unwrap());
+        let differ =
+            first.outcome.events.iter().zip(&second.outcome.events).find(|(one, other)| one != other);
+        assert!(differ.is_none(), "seed {seed}: {differ:?}");
+        assert_eq!(first.outcome.hash, second.outcome.hash, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_in_another_process() {
+    for seed in SEEDS {
+        let output = Command::new(env!("CARGO_BIN_EXE_atm-sim"))
+            .args(["--json", "--seed", &seed.to_string()])
+            .output()
+            .unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["hash"], hash(seed), "seed {seed}");
+    }
+}
+
+#[test]
+fn another_seed_gives_another_trace() {
+    assert_ne!(hash(1), hash(2));
+}
