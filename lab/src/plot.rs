@@ -70,9 +70,12 @@ const ATTEMPTS: Quantity = Quantity {
     theory: Row::attempts_theory,
 };
 
-/// The seconds that a time stands for: waiting was run faster, and the bank was not.
+/// The seconds that a time stands for: waiting was run faster, and the bank was not. Where nothing is lost, nobody
+/// waits.
 fn seconds(row: &Row, time_ms: f64) -> f64 {
-    ((time_ms - row.service_ms) * f64::from(row.time_scale) + row.service_ms) / 1000.0
+    let lossless = row.lose_request == 0.0 && row.lose_answer == 0.0;
+    let scale = if lossless { 1.0 } else { f64::from(row.time_scale) };
+    ((time_ms - row.service_ms) * scale + row.service_ms) / 1000.0
 }
 
 /// The names of the curves, in the order of the file.
