@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod evidence;
 pub mod plan;
+pub mod planted;
 pub mod run;
 pub mod situations;
 pub mod trace;

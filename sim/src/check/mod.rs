@@ -1,4 +1,17 @@
 //! The invariants, as pure functions over the evidence; their numbers are those of docs/ARCHITECTURE.md.
+//!
+//! `books` looks at the ledger's disk alone and `model` replays it; `answers` holds what was told against it; `cash`,
+//! `journal` and `ends` look at the machines; `pins` and `secrets` at auth and at everything that is written down.
+
+mod answers;
+mod books;
+mod cash;
+mod decode;
+mod ends;
+mod journal;
+mod model;
+mod pins;
+mod secrets;
 
 use crate::evidence::Evidence;
 
@@ -22,10 +35,28 @@ impl Violation {
 pub type Check = fn(&Evidence) -> Vec<Violation>;
 
 /// What is checked in the middle of a run as well as at its end.
-pub const ALWAYS: &[Check] = &[];
+pub const ALWAYS: &[Check] = &[
+    books::sums,
+    books::order,
+    books::lives,
+    books::chain,
+    model::replay,
+    answers::told_is_recorded,
+    answers::same_id_same_outcome,
+    answers::real_time,
+    answers::balances,
+    cash::dispenses,
+    journal::nothing_is_cancelled_after_it_was_presented,
+    journal::suspect_only_when_unknown,
+    pins::lockout,
+    pins::counts,
+    pins::sessions,
+    secrets::nowhere,
+];
 
 /// What is checked at the end only, when everything had its time to end.
-pub const AT_END: &[Check] = &[];
+pub const AT_END: &[Check] =
+    &[books::starts_again, cash::places, cash::captures, cash::deposits, ends::everything_ended];
 
 /// All violations that the evidence shows.
 pub fn all(evidence: &Evidence) -> Vec<Violation> {

@@ -1,0 +1,71 @@
+//! The machines' journals: 12 and 24.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use atm_cli::simulation::JournalRecord;
+use atm_types::TransactionId;
+
+use super::Violation;
+use super::decode::asked;
+use crate::evidence::{Evidence, MachineEvidence};
+
+/// 12: a withdrawal whose notes were presented is never cancelled.
+pub(super) fn nothing_is_cancelled_after_it_was_presented(evidence: &Evidence) -> Vec<Violation> {
+    let presented: BTreeSet<TransactionId> = evidence
+        .machines
+        .iter()
+        .flat_map(|machine| &machine.journal.records)
+        .filter(|record| record.presented.is_some_and(|amount| amount > 0))
+        .map(|record| record.id)
+        .collect();
+    let cancelled = asked(evidence);
+    let cancelled = cancelled
+        .iter()
+        .filter(|asked| asked.call.method == "CancelTransaction" && presented.contains(&asked.id))
+        .map(|asked| {
+            format!("{} sent a cancel of {}, whose notes were presented", asked.call.caller, asked.id)
+        });
+    let mut found: Vec<Violation> = cancelled.map(|what| Violation::new(12, what)).collect();
+    for machine in &evidence.machines {
+        let mut seen = BTreeMap::new();
+        for step in &machine.journal.steps {
+            if step.event == "PRESENTED" {
+                seen.insert(&step.subject, step.sequence);
+            }
+            if step.state == "VOID_PENDING" && seen.contains_key(&step.subject) {
+                let what =
+                    format!("{} gave {} up after it had presented its notes", machine.name, step.subject);
+                found.push(Violation::new(12, what));
+            }
+        }
+    }
+    found
+}
+
+/// 24: a withdrawal is suspect only when its device said that it does not know.
+pub(super) fn suspect_only_when_unknown(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for machine in &evidence.machines {
+        for record in &machine.journal.records {
+            if record.kind == "withdrawal"
+                && record.state == "SUSPECT"
+                && !device_does_not_know(machine, record)
+            {
+                let what = format!(
+                    "{} is suspect ({:?}), and its device knows what came out",
+                    record.id, record.reason
+                );
+                found.push(Violation::new(24, what));
+            }
+        }
+    }
+    found
+}
+
+fn device_does_not_know(machine: &MachineEvidence, record: &JournalRecord) -> bool {
+    let Some(id) = record.dispense_id else { return false };
+    let dispense = machine.device.dispenses.iter().find(|dispense| dispense.id == id);
+    dispense.is_some_and(|dispense| {
+        dispense.step == "presenting" || dispense.step == "retracted" && !dispense.counted
+    })
+}
