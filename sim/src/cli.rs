@@ -12,11 +12,12 @@ use clap::Parser;
 Examples:
   atm-sim --seed 42                  replays one run with its timeline
   atm-sim --seeds 500                runs many and sums them up
-  atm-sim --seeds 100 --plant DropTheDedupe
+  atm-sim --seeds 100 --plant CaptureAgain
+  atm-sim --planted-bugs --seeds 10000
 
 Exit codes:
   0  nothing was violated
-  1  something was; the seeds are printed
+  1  something was; the seeds are printed. With --planted-bugs: a bug was caught in no run
   2  wrong use
   4  too few situations were reached, although at least 100 runs were made"
 )]
@@ -33,6 +34,13 @@ pub struct Cli {
     /// On so many threads; as many as there are cores when absent.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Plant each bug in turn and run the seeds until it is caught, and then so many more as tell how often; at most
+    /// --seeds each. A table says which check saw it.
+    #[arg(long, conflicts_with_all = ["seed", "plant", "json"])]
+    pub planted_bugs: bool,
+    /// Of --planted-bugs: how many runs tell how often a bug is caught.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub rate_runs: u64,
     /// Plant a bug first.
     #[arg(long, value_name = "BUG", value_parser = bug)]
     pub plant: Option<Bug>,

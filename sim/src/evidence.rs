@@ -35,6 +35,8 @@ pub struct Evidence {
     pub told: Vec<Told>,
     /// Every line that any program logged, in order, with its fields.
     pub log: Vec<LogLine>,
+    /// What the auditor tried at the end.
+    pub probes: Vec<Probe>,
     /// What must be in no log and in no journal: card numbers, PINs, keys, tokens and the pepper, as text.
     pub secrets: Vec<Secret>,
 }
@@ -251,4 +253,17 @@ pub struct Secret {
     pub what: String,
     /// The text to look for.
     pub text: String,
+}
+
+/// Something that the auditor tried.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The invariant that it tried to break.
+    pub invariant: u8,
+    /// What should be the case.
+    pub what: &'static str,
+    /// Whether it was.
+    pub as_expected: bool,
+    /// What came of it.
+    pub got: String,
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use atm_sim::check::Violation;
 use atm_sim::cli::Cli;
+use atm_sim::planted;
 use atm_sim::run::{self, Report, Summary};
 use atm_sim::situations;
 use clap::Parser;
@@ -18,6 +19,7 @@ const ENOUGH_RUNS: u64 = 100;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.seed {
+        _ if cli.planted_bugs => planted_bugs(&cli),
         Some(seed) => one(&cli, seed),
         None => many(&cli),
     }
@@ -77,6 +79,28 @@ fn many(cli: &Cli) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// Tests the tester: a bug that survives is a hole in the checks.
+fn planted_bugs(cli: &Cli) -> ExitCode {
+    println!("{}", planted::HEADING);
+    let threads = cli.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let hunts = planted::hunt_all(cli.from, cli.seeds, cli.rate_runs, threads, |hunt| println!("{hunt}"));
+    let mut code = ExitCode::SUCCESS;
+    for hunt in hunts {
+        match hunt {
+            Ok(hunt) if hunt.first.is_some() => {}
+            Ok(hunt) => {
+                println!("{} survived {} runs: {}", hunt.bug.name(), hunt.seeds, hunt.bug.what());
+                code = ExitCode::from(VIOLATED);
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                code = ExitCode::from(VIOLATED);
+            }
+        }
+    }
+    code
 }
 
 fn tell(cli: &Cli, summary: &Summary) {

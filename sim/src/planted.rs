@@ -2,11 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use atm_faults::{Bug, plant};
+use atm_faults::Bug;
 
-use crate::plan::Plan;
-use crate::{check, world};
+use crate::check::Violation;
+use crate::run;
+use crate::world::WorldError;
+
+/// The first lines of the table that [`Hunt`]s are the rows of.
+pub const HEADING: &str = "\
+| bug                              | breaks | caught       | first seed | seen by invariant × runs |
+| -------------------------------- | ------ | ------------ | ---------- | ------------------------ |";
 
 /// What became of one bug.
 #[derive(Clone, Debug)]
@@ -19,72 +27,83 @@ pub struct Hunt {
     pub caught: u64,
     /// The first of them, and what was found there.
     pub first: Option<(u64, String)>,
-    /// How often each invariant was found broken; 23 also when not everything ended in time, 0 for a program that failed.
+    /// In how many runs each invariant was found broken; 23 also when not everything ended in time, 0 when a program
+    /// or the world failed.
     pub by: BTreeMap<u8, u64>,
 }
 
-/// Plants a bug and runs these seeds; with `until_caught` only until it is seen.
+/// Plants a bug and runs seeds until it is caught, and at least `enough` of them so that there is a rate to tell.
 ///
 /// # Errors
 /// What keeps a world from beginning.
-pub fn hunt(
-    bug: Bug,
-    seeds: impl Iterator<Item = u64>,
-    until_caught: bool,
-    points: &[&'static str],
-) -> Result<Hunt, world::WorldError> {
+pub fn hunt(bug: Bug, first: u64, most: u64, enough: u64) -> Result<Hunt, WorldError> {
     let mut hunt = Hunt { bug, seeds: 0, caught: 0, first: None, by: BTreeMap::new() };
-    for seed in seeds {
-        let found = {
-            let _planted = plant(bug);
-            findings(seed, points)?
-        };
-        hunt.seeds += 1;
-        if found.is_empty() {
-            continue;
-        }
-        hunt.caught += 1;
-        let mut invariants: Vec<u8> = found.iter().map(|(invariant, _)| *invariant).collect();
-        invariants.sort_unstable();
-        invariants.dedup();
-        for invariant in invariants {
-            *hunt.by.entry(invariant).or_default() += 1;
-        }
-        if hunt.first.is_none() {
-            // What the bug is known to break says the most.
-            let best = found.iter().find(|(invariant, _)| bug.breaks().contains(invariant)).or(found.first());
-            hunt.first = best.map(|(_, what)| (seed, what.clone()));
-        }
-        if until_caught {
+    for seed in first..first.saturating_add(most) {
+        if hunt.seeds >= enough && hunt.first.is_some() {
             break;
         }
+        let found = run::one(seed, Some(bug))?.violations;
+        hunt.note(seed, &found);
     }
     Ok(hunt)
 }
 
-/// What is wrong with the run of a seed: the number of the invariant, and what was found.
-fn findings(seed: u64, points: &[&'static str]) -> Result<Vec<(u8, String)>, world::WorldError> {
-    let outcome = world::run(seed, Plan::of(seed, points))?;
-    let mut found: Vec<(u8, String)> = check::all(&outcome.evidence)
-        .into_iter()
-        .map(|violation| (violation.invariant, violation.what))
-        .collect();
-    let late = |failure: &String| if failure.starts_with("not everything ended") { 23 } else { 0 };
-    found.extend(outcome.failures.iter().map(|failure| (late(failure), failure.clone())));
-    Ok(found)
+/// Hunts all bugs, some at the same time; `after_each` is told of each as it is over.
+pub fn hunt_all(
+    first: u64,
+    most: u64,
+    enough: u64,
+    threads: usize,
+    after_each: impl Fn(&Hunt) + Sync,
+) -> Vec<Result<Hunt, WorldError>> {
+    let next = AtomicUsize::new(0);
+    let hunts = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let hunt = hunt(*bug, first, most, enough);
+                    let mut hunts = hunts.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Ok(hunt) = &hunt {
+                        after_each(hunt);
+                    }
+                    hunts.push(hunt);
+                }
+            });
+        }
+    });
+    hunts.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hunt {
+    fn note(&mut self, seed: u64, found: &[Violation]) {
+        self.seeds += 1;
+        if found.is_empty() {
+            return;
+        }
+        self.caught += 1;
+        let mut invariants: Vec<u8> = found.iter().map(|violation| violation.invariant).collect();
+        invariants.sort_unstable();
+        invariants.dedup();
+        for invariant in invariants {
+            *self.by.entry(invariant).or_default() += 1;
+        }
+        if self.first.is_none() {
+            // What the bug is known to break says the most.
+            let breaks = |violation: &&Violation| self.bug.breaks().contains(&violation.invariant);
+            let best = found.iter().find(breaks).or(found.first());
+            self.first = best.map(|violation| (seed, violation.what.clone()));
+        }
+    }
 }
 
 impl fmt::Display for Hunt {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers = |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(" ");
-        let breaks = numbers(&mut self.bug.breaks().iter().map(u8::to_string));
-        let by = numbers(&mut self.by.iter().map(|(invariant, count)| format!("{invariant}×{count}")));
+        let words = |words: Vec<String>| words.join(" ");
+        let breaks = words(self.bug.breaks().iter().map(u8::to_string).collect());
+        let by = words(self.by.iter().map(|(invariant, count)| format!("{invariant}×{count}")).collect());
         let first = self.first.as_ref().map_or("never".to_owned(), |(seed, _)| seed.to_string());
-        let name = self.bug.name();
-        write!(
-            formatter,
-            "| {name:<32} | {breaks:<6} | {:>4} of {:<4} | {first:>6} | {by} |",
-            self.caught, self.seeds
-        )
+        let (name, caught) = (self.bug.name(), format!("{} of {}", self.caught, self.seeds));
+        write!(formatter, "| {name:<32} | {breaks:<6} | {caught:<12} | {first:<10} | {by} |")
     }
 }

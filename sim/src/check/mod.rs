@@ -56,10 +56,17 @@ pub const ALWAYS: &[Check] = &[
 
 /// What is checked at the end only, when everything had its time to end.
 pub const AT_END: &[Check] =
-    &[books::starts_again, cash::places, cash::captures, cash::deposits, ends::everything_ended];
+    &[books::starts_again, cash::places, cash::captures, cash::deposits, ends::everything_ended, probes];
 
 /// All violations that the evidence shows.
 pub fn all(evidence: &Evidence) -> Vec<Violation> {
     let at_end = if evidence.at_end { AT_END } else { &[] };
     ALWAYS.iter().chain(at_end).flat_map(|check| check(evidence)).collect()
+}
+
+/// What the auditor tried and should not have got.
+fn probes(evidence: &Evidence) -> Vec<Violation> {
+    let got = evidence.probes.iter().filter(|probe| !probe.as_expected);
+    got.map(|probe| Violation::new(probe.invariant, format!("not so: {}: {}", probe.what, probe.got)))
+        .collect()
 }

@@ -34,6 +34,7 @@ pub(super) fn evidence(world: &World, observer: &Observer, at_end: bool) -> Evid
         calls: state.calls.clone(),
         told: state.told.clone(),
         log: state.log.clone(),
+        probes: state.probes.clone().unwrap_or_default(),
         secrets: secrets(world),
     }
 }

@@ -1,5 +1,6 @@
 //! One simulated world: hosts, disks and wires, and the driver that lets time pass and things go wrong.
 
+mod auditor;
 mod crash;
 mod gather;
 mod log;
@@ -240,10 +241,18 @@ impl Driver<'_> {
             self.wake_twin();
             if let Some(begun) = self.ended_busy {
                 if self.observer.all_is_settled(&self.world) {
-                    at_end = true;
-                    break;
+                    self.state().audit = true;
                 }
-                if now > begun + ENDING_AT_MOST {
+                if self.state().audit {
+                    if self.state().probes.is_some() {
+                        at_end = true;
+                        break;
+                    }
+                    if now > begun + ENDING_AT_MOST * 3 {
+                        self.failures.push("the audit did not come to its end".to_owned());
+                        break;
+                    }
+                } else if now > begun + ENDING_AT_MOST {
                     let open = self.observer.what_is_open(&self.world);
                     self.failures.push(format!("not everything ended in 60 s without faults: {open}"));
                     break;
@@ -326,7 +335,13 @@ impl Driver<'_> {
         self.sim.host(Host::Office.name(), move || {
             let start = own.start(Host::Office);
             // Its disks are nobody's: operators who are at no machine need none.
-            let program = machine::set_up(start.clone(), own.secrets.clone(), own.office.clone());
+            let key = own.machines.first().map_or([0; 32], |machine| machine.key);
+            let (office, secrets, books) = (start.clone(), own.secrets.clone(), own.ledger.clone());
+            let prepare = machine::set_up(start.clone(), own.secrets.clone(), own.office.clone());
+            let program = async move {
+                prepare.await;
+                auditor::wait_and_audit(office, secrets, books, key).await;
+            };
             async move {
                 host(start, forever(program)).await;
                 Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use atm_types::{Clock, IdSource, SeededIds, Timestamp};
 
 use super::machine::Machine;
-use crate::evidence::{Call, LogLine, Told};
+use crate::evidence::{Call, LogLine, Probe, Told};
 use crate::trace::Trace;
 
 /// A computer of the simulated world.
@@ -141,6 +141,10 @@ pub(super) struct State {
     pub(super) ending: bool,
     /// Whether the run is over, and fault points mean nothing any more.
     pub(super) over: bool,
+    /// Whether the auditor is to come.
+    pub(super) audit: bool,
+    /// What he tried, once he is done.
+    pub(super) probes: Option<Vec<Probe>>,
     /// Machines whose scripts are done.
     pub(super) idle: BTreeMap<usize, bool>,
 }
