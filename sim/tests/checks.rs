@@ -1,0 +1,209 @@
+//! Does each checker see anything? A true run is damaged in one way after the other, and the invariant that is broken
+//! by it must be named.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::time::Duration;
+
+use atm_ledger_core::{Action as Done, Leg};
+use atm_proto::gateway::{
+    AuthorizeWithdrawalRequest, AuthorizeWithdrawalResponse, CancelTransactionRequest, GetBalanceResponse,
+};
+use atm_sim::evidence::{AttemptRow, AttemptSummary, Call, CountChange, Evidence, LogLine};
+use atm_sim::plan::{Action, Plan};
+use atm_sim::{check, world};
+use prost::Message;
+
+/// A run without faults in which a bit of everything happens.
+fn true_run() -> Evidence {
+    let withdraw = |customer, amount, fault| Action::Withdraw { customer, amount, right_pin: true, fault };
+    let actions = [
+        withdraw(0, 500, None),
+        withdraw(0, 300, Some("partly-taken")),
+        Action::Balance { customer: 0, right_pin: true },
+        Action::Balance { customer: 1, right_pin: false },
+        Action::Deposit { customer: 0, amount: 250 },
+        withdraw(2, 700, Some("jam-stack")),
+        Action::Transfer { customer: 0, amount: 100, to: 1 },
+        withdraw(1, 480, None),
+    ];
+    let script = actions.into_iter().map(|action| (Duration::from_millis(10), action)).collect();
+    let outcome = world::run(7, Plan::quiet(vec![script])).unwrap();
+    assert_eq!(outcome.failures, Vec::<String>::new());
+    assert!(outcome.evidence.at_end);
+    outcome.evidence
+}
+
+fn seen(evidence: &Evidence) -> Vec<u8> {
+    let mut seen: Vec<u8> = check::all(evidence).iter().map(|violation| violation.invariant).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    seen
+}
+
+fn legs(action: &mut Done) -> &mut [Leg] {
+    match action {
+        Done::Post { legs, .. } | Done::Hold { legs, .. } | Done::Capture { legs, .. } => legs,
+        other => panic!("{other:?} has none that are damaged here"),
+    }
+}
+
+fn step(evidence: &Evidence, wanted: fn(&Done) -> bool) -> usize {
+    evidence.ledger.steps.iter().position(|step| wanted(&step.action)).unwrap()
+}
+
+fn call(evidence: &Evidence, method: &str) -> usize {
+    let answered = |call: &Call| call.method == method && matches!(call.answer, Some((_, Ok(_))));
+    evidence.calls.iter().position(answered).unwrap()
+}
+
+fn capture(action: &Done) -> bool {
+    matches!(action, Done::Capture { transfer, .. } if transfer.amount > 0)
+}
+
+fn is_hold(action: &Done) -> bool {
+    matches!(action, Done::Hold { .. })
+}
+
+#[test]
+fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
+    let truth = true_run();
+    assert_eq!(check::all(&truth), []);
+    let wrong_attempt =
+        truth.auth.attempts.iter().find(|row| row.attempt.outcome == "wrong").cloned().unwrap();
+    let mut checked = Vec::new();
+    let mut damaged = |invariant: u8, damage: &dyn Fn(&mut Evidence)| {
+        let mut evidence = truth.clone();
+        damage(&mut evidence);
+        let seen = seen(&evidence);
+        assert!(seen.contains(&invariant), "invariant {invariant} was broken, and seen were {seen:?}");
+        checked.push(invariant);
+    };
+
+    damaged(1, &|run| {
+        let at = step(run, capture);
+        legs(&mut run.ledger.steps[at].action)[1].posted += 1;
+    });
+    damaged(2, &|run| run.ledger.accounts[0].totals.debits_posted += 1);
+    damaged(3, &|run| {
+        let at = step(run, is_hold);
+        legs(&mut run.ledger.steps[at].action).iter_mut().for_each(|leg| leg.pending += 1_000_000_000);
+    });
+    damaged(4, &|run| {
+        let at = step(run, capture);
+        let mut again = run.ledger.steps[at].clone();
+        again.ordinal += 1;
+        again.commit_sequence = run.ledger.steps.len() as u64 + 1;
+        run.ledger.steps.push(again);
+    });
+    damaged(5, &|run| {
+        let at = step(run, capture);
+        legs(&mut run.ledger.steps[at].action).iter_mut().for_each(|leg| leg.posted += 1);
+    });
+    damaged(6, &|run| {
+        let at = call(run, "AuthorizeWithdrawal");
+        let mut again = run.calls[at].clone();
+        let Some((_, Ok(answer))) = &mut again.answer else { panic!("it was answered") };
+        let mut message = AuthorizeWithdrawalResponse::decode(&answer[..]).unwrap();
+        message.outcome.as_mut().unwrap().commit_sequence -= 1;
+        *answer = message.encode_to_vec();
+        run.calls.push(again);
+    });
+    damaged(7, &|run| {
+        let at = call(run, "AuthorizeWithdrawal");
+        let mut message = AuthorizeWithdrawalRequest::decode(&run.calls[at].request[..]).unwrap();
+        message.amount.as_mut().unwrap().minor_units += 100;
+        run.calls[at].request = message.encode_to_vec();
+    });
+    damaged(8, &|run| {
+        let place =
+            run.machines[0].device.places.iter_mut().find(|(name, _, _)| name == "cassettes").unwrap();
+        place.2 -= 1;
+    });
+    damaged(9, &|run| run.machines[0].device.dispenses[0].presented += 100);
+    damaged(10, &|run| run.machines[0].journal.records[0].authorization.clear());
+    damaged(11, &|run| {
+        let mut another = run.machines[0].device.dispenses[0].clone();
+        another.id = uuid::Uuid::from_u128(1);
+        run.machines[0].device.dispenses.push(another);
+    });
+    damaged(12, &|run| {
+        let id = run.machines[0].journal.records[0].id;
+        let at = call(run, "CaptureWithdrawal");
+        let mut cancel = run.calls[at].clone();
+        cancel.method = "CancelTransaction";
+        cancel.request = CancelTransactionRequest { transaction_id: id.to_string() }.encode_to_vec();
+        cancel.answer = None;
+        run.calls.push(cancel);
+    });
+    damaged(13, &|run| {
+        let at = step(run, is_hold);
+        run.ledger.steps[at].action = Done::Tombstone;
+    });
+    damaged(14, &|run| {
+        let last = run.ledger.steps.len() - 3;
+        run.ledger.steps.truncate(last);
+    });
+    damaged(14, &|run| run.ledger.damage = Some("a bit was flipped".to_owned()));
+    damaged(15, &|run| run.ledger.stray_steps = 1);
+    damaged(16, &|run| run.ledger.steps[3].commit_sequence += 1);
+    damaged(17, &|run| {
+        let at = call(run, "GetBalance");
+        let Some((_, Ok(answer))) = &mut run.calls[at].answer else { panic!("it was answered") };
+        let mut message = GetBalanceResponse::decode(&answer[..]).unwrap();
+        message.balance.as_mut().unwrap().available_minor_units += 1;
+        *answer = message.encode_to_vec();
+    });
+    damaged(17, &|run| {
+        let at = call(run, "CaptureWithdrawal");
+        let end = run.now + Duration::from_secs(1);
+        for call in run.calls.iter_mut().skip(at).filter(|call| call.method == "CaptureWithdrawal") {
+            let id = atm_proto::gateway::CaptureWithdrawalRequest::decode(&call.request[..])
+                .unwrap()
+                .transaction_id;
+            if id == truth.machines[0].journal.records[0].id.to_string() {
+                call.began = end;
+            }
+        }
+        let id = truth.machines[0].journal.records[0].id.to_string();
+        run.calls.retain(|call| {
+            call.method != "AuthorizeWithdrawal"
+                || AuthorizeWithdrawalRequest::decode(&call.request[..]).unwrap().transaction_id != id
+        });
+    });
+    damaged(18, &|run| run.ledger.stored[0][0] ^= 1);
+    damaged(19, &|run| {
+        for number in 0..4 {
+            let mut row: AttemptRow = wrong_attempt.clone();
+            row.attempt = AttemptSummary { attempt_id: format!("attempt {number}"), ..row.attempt };
+            run.auth.attempts.push(row);
+        }
+    });
+    damaged(20, &|run| {
+        let last_four = wrong_attempt.attempt.last_four.clone().unwrap();
+        run.auth.counts.push(CountChange { at: run.now, last_four, wrong_pins: 1, blocked: false });
+    });
+    damaged(20, &|run| run.auth.attempts.retain(|row| row.attempt.outcome != "wrong"));
+    damaged(21, &|run| {
+        let out =
+            run.calls.iter().find(|call| call.method == "LogOut" && call.answer.is_some()).unwrap().clone();
+        let mut after = run.calls[call(run, "GetBalance")].clone();
+        after.session = out.session;
+        after.began = run.now + Duration::from_secs(1);
+        run.calls.push(after);
+    });
+    damaged(21, &|run| {
+        let at = call(run, "GetBalance");
+        run.calls[at].caller = "atm-9".to_owned();
+    });
+    damaged(22, &|run| {
+        let pin = run.secrets.iter().find(|secret| secret.what.starts_with("the PIN")).unwrap().text.clone();
+        let text = format!("verified pin={pin}");
+        run.log.push(LogLine { at: run.now, level: "INFO", target: "atm_auth".to_owned(), text });
+    });
+    damaged(22, &|run| run.machines[0].journal.records[0].last_four = run.secrets[0].text.clone());
+    damaged(23, &|run| run.machines[0].journal.records[0].state = "CAPTURE_PENDING");
+    damaged(24, &|run| run.machines[0].journal.records[0].state = "SUSPECT");
+
+    checked.dedup();
+    assert_eq!(checked, (1..=24).collect::<Vec<u8>>(), "every invariant was broken once");
+}
