@@ -113,11 +113,10 @@ fn curves(rows: &[&Row], quantity: &Quantity) -> anyhow::Result<String> {
                     8,
                 )
             });
-            let legend = format!("{name} (line: theory)");
             chart
                 .draw_series(bars)
                 .map_err(failed)?
-                .label(legend)
+                .label(name)
                 .legend(move |(x, y)| Circle::new((x + 10, y), 5, colour.filled()));
         }
         finish(&mut chart, SeriesLabelPosition::UpperLeft)?;
@@ -140,6 +139,7 @@ fn shares(rows: &[&Row]) -> anyhow::Result<String> {
         let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
         let mut chart = frame(&root, rows, "share of all transactions, %", 0.0..105.0)?;
         let mut colours = COLOURS.into_iter().cycle();
+        let alone = series(rows).len() == 1;
         for name in series(rows) {
             let points: Vec<_> = rows
                 .iter()
@@ -153,7 +153,7 @@ fn shares(rows: &[&Row]) -> anyhow::Result<String> {
                 let dots = points.iter().map(|(loss, measured, _)| {
                     Circle::new((*loss, 100.0 * value(measured)), 5, colour.filled())
                 });
-                let legend = format!("{name}: {share} (line: theory)");
+                let legend = if alone { share.to_owned() } else { format!("{name}: {share}") };
                 chart
                     .draw_series(dots)
                     .map_err(failed)?
@@ -192,7 +192,8 @@ where
     let root = root.titled(&first.title, title).map_err(failed)?;
     let (least, most) =
         rows.iter().fold((u32::MAX, 0), |(least, most), row| (row.n.min(least), row.n.max(most)));
-    let note = format!("{least} to {most} transactions a point, {speed}, seed {}", first.seed);
+    let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    let note = format!("{count} transactions a point, {speed}, seed {}; lines: theory", first.seed);
     let root = root.titled(&note, small.clone()).map_err(failed)?;
     let highest = rows.iter().map(|row| row.loss).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(&root)

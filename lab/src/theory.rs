@@ -48,6 +48,24 @@ pub fn completion_ms(success: f64, resend: &Resend, failure_ms: f64, service_ms:
     service_ms + sum
 }
 
+/// How far the waiting of single transactions lies from its mean, as a part of it (the coefficient of variation), taken
+/// from drawn transactions. Without pauses it is 1 / √f; pauses that grow make rare long waits weigh more.
+pub fn spread_of_waiting(success: f64, resend: &Resend, failure_ms: f64) -> f64 {
+    let mut dice = Rng::with_seed(0);
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for _ in 0..DRAWS {
+        let (mut waited, mut failures) = (0.0, 0);
+        while dice.f64() >= success {
+            waited += failure_ms + resend.longest_pause(failures) * dice.f64();
+            failures += 1;
+        }
+        sum += waited;
+        squares += waited * waited;
+    }
+    let (mean, square) = (sum / f64::from(DRAWS), squares / f64::from(DRAWS));
+    (square - mean * mean).sqrt() / mean
+}
+
 /// What is known when the deadline is over, as shares of all transactions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shares {
@@ -59,7 +77,7 @@ pub struct Shares {
     pub unknown_never: f64,
 }
 
-/// Draws of the pauses over which [`shares`] takes its mean; its standard error is below 0.002.
+/// Draws over which means are taken; the standard error of a share is below 0.002.
 const DRAWS: u32 = 100_000;
 
 /// The shares at a deadline: an attempt counts if it begins at least `service_ms` before it.
@@ -152,6 +170,15 @@ mod tests {
         let success = success(p, q);
         assert!((count / attempts(success) - 1.0).abs() < 0.01);
         assert!((time / completion_ms(success, &BACKOFF, 2000.0, 0.0) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn waits_spread_by_one_over_the_root_of_f_and_more_when_pauses_grow() {
+        for failure in [0.3_f64, 0.9] {
+            let spread = spread_of_waiting(1.0 - failure, &FIXED, 1000.0);
+            assert!((spread * failure.sqrt() - 1.0).abs() < 0.03, "{spread} at {failure}");
+            assert!(spread_of_waiting(1.0 - failure, &BACKOFF, 0.0) > 1.2 * spread);
+        }
     }
 
     #[test]
