@@ -14,6 +14,7 @@ Examples:
   atm-sim --seeds 500                runs many and sums them up
   atm-sim --seeds 100 --plant CaptureAgain
   atm-sim --planted-bugs --seeds 10000
+  atm-sim --exhaustive --pairs 5     every fault point, every blow, and a part of all ordered pairs
 
 Exit codes:
   0  nothing was violated
@@ -44,6 +45,12 @@ pub struct Cli {
     /// Plant a bug first.
     #[arg(long, value_name = "BUG", value_parser = bug)]
     pub plant: Option<Bug>,
+    /// Try every fault point with every blow that makes sense there.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "plant"])]
+    pub exhaustive: bool,
+    /// With --exhaustive: also this percentage of all ordered pairs of points.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, requires = "exhaustive")]
+    pub pairs: f64,
     /// Print one JSON object instead of words.
     #[arg(long)]
     pub json: bool,

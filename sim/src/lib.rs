@@ -7,6 +7,7 @@
 pub mod check;
 pub mod cli;
 pub mod evidence;
+pub mod exhaustive;
 pub mod plan;
 pub mod planted;
 pub mod run;

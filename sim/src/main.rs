@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use atm_sim::check::Violation;
 use atm_sim::cli::Cli;
 use atm_sim::planted;
+use atm_sim::exhaustive::{self, Found};
 use atm_sim::run::{self, Report, Summary};
 use atm_sim::situations;
 use clap::Parser;
@@ -18,6 +19,9 @@ const ENOUGH_RUNS: u64 = 100;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.exhaustive {
+        return exhaustive(&cli);
+    }
     match cli.seed {
         _ if cli.planted_bugs => planted_bugs(&cli),
         Some(seed) => one(&cli, seed),
@@ -48,8 +52,87 @@ fn one(cli: &Cli, seed: u64) -> ExitCode {
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) }
 }
 
+fn exhaustive(cli: &Cli) -> ExitCode {
+    let bar = if cli.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let tried = exhaustive::run(cli.pairs, cli.from, threads(cli), |all| {
+        bar.set_length(all as u64);
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    let found = match tried {
+        Ok(found) => found,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(VIOLATED);
+        }
+    };
+    if cli.json {
+        println!("{}", found_as_json(&found));
+    } else {
+        tell_found(&found);
+    }
+    if !found.violations.is_empty() {
+        ExitCode::from(VIOLATED)
+    } else if !found.never_reached.is_empty() || !found.missed.is_empty() {
+        ExitCode::from(TOO_FEW_SITUATIONS)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn tell_found(found: &Found) {
+    let points = run::FAULT_POINTS.len();
+    println!(
+        "{points} fault points in the sources; {} scenarios reach {} of them",
+        found.scenarios, found.reached
+    );
+    for (point, where_then) in exhaustive::ELSEWHERE {
+        println!("  {point}: {where_then}");
+    }
+    for point in &found.never_reached {
+        println!("  never reached: {point}");
+    }
+    println!("{} single faults:", found.singles);
+    for (blow, count) in &found.blows {
+        println!("  {count:>6}  {blow:?}");
+    }
+    for label in &found.missed {
+        println!("  did not strike: {label}");
+    }
+    println!("{} ordered pairs; in {} of them both struck", found.pairs, found.both);
+    for (label, violations) in &found.violations {
+        println!("{label}:");
+        for Violation { invariant, what } in violations {
+            println!("  invariant {invariant}: {what}");
+        }
+    }
+    if found.violations.is_empty() {
+        println!("Nothing was violated.");
+    }
+}
+
+fn found_as_json(found: &Found) -> serde_json::Value {
+    let violations = found.violations.iter().map(|(label, violations)| {
+        json!({ "trial": label, "violations": violations.iter().map(violation_as_json).collect::<Vec<_>>() })
+    });
+    json!({
+        "points": run::FAULT_POINTS.len(),
+        "scenarios": found.scenarios,
+        "reached": found.reached,
+        "never_reached": found.never_reached,
+        "singles": found.singles,
+        "missed": found.missed,
+        "pairs": found.pairs,
+        "both": found.both,
+        "violations": violations.collect::<Vec<_>>(),
+    })
+}
+
+fn threads(cli: &Cli) -> usize {
+    cli.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 fn many(cli: &Cli) -> ExitCode {
-    let threads = cli.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let bar = if cli.json { ProgressBar::hidden() } else { ProgressBar::new(cli.seeds) };
     if let Ok(style) =
         ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {msg} [{elapsed} of {duration}]")
@@ -58,7 +141,7 @@ fn many(cli: &Cli) -> ExitCode {
     }
     bar.set_message("nothing violated");
     let violated = std::sync::atomic::AtomicU64::new(0);
-    let summary = run::many(cli.from, cli.seeds, threads, cli.plant, |report| {
+    let summary = run::many(cli.from, cli.seeds, threads(cli), cli.plant, |report| {
         if !report.violations.is_empty() {
             let so_far = violated.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
             bar.set_message(format!("{so_far} with violations"));

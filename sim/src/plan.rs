@@ -101,6 +101,11 @@ pub enum Action {
     Repeat,
     /// The last money command is cancelled by its customer.
     Cancel,
+    /// An id that was never used is cancelled.
+    CancelNothing {
+        /// Whose card is shown.
+        customer: usize,
+    },
     /// What is open is settled.
     Recover,
     /// Operators put notes in.
@@ -151,6 +156,49 @@ pub enum Trouble {
     Twin,
     /// The wires behave, or do not.
     Wires(bool),
+}
+
+/// What befalls a program at a fault point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Blow {
+    /// It dies.
+    Crash,
+    /// It is not heard for a while, and then everything that it said and was told comes at once.
+    Pause,
+    /// Everything between it and everybody else is lost for a while: the answer that it is about to give, too.
+    Silence,
+    /// Its next commit never reaches the disk, and fails.
+    CommitLost,
+    /// Its next commit reaches the disk, and fails all the same.
+    CommitUnknown,
+    /// Its next commit finds the disk full.
+    DiskFull,
+}
+
+impl Blow {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Crash, Self::Pause, Self::Silence, Self::CommitLost, Self::CommitUnknown, Self::DiskFull];
+
+    /// Whether it makes sense for a program with no disk, or whose disk is never full.
+    pub fn befalls(self, point: &str) -> bool {
+        match self {
+            Self::Crash | Self::Pause | Self::Silence => true,
+            Self::CommitLost | Self::CommitUnknown => !point.starts_with("GATEWAY_"),
+            Self::DiskFull => !point.starts_with("GATEWAY_") && !point.starts_with("AUTH_"),
+        }
+    }
+}
+
+/// What befalls whichever program reaches a fault point for the so-manieth time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strike {
+    /// The point.
+    pub point: &'static str,
+    /// Which time, counted from 1 when the world is set up.
+    pub nth: u64,
+    /// What.
+    pub blow: Blow,
 }
 
 /// How the wires misbehave.
@@ -209,8 +257,8 @@ pub struct Plan {
     pub troubles: Vec<(Duration, Trouble)>,
     /// How the wires misbehave while they do.
     pub wire: Wire,
-    /// Fault points at which a program dies, each when it is reached for the so-manieth time.
-    pub deadly: Vec<(&'static str, u64)>,
+    /// What befalls programs at fault points.
+    pub strikes: Vec<Strike>,
     /// How long the ledger takes for a commit.
     pub ledger_pace: Duration,
     /// How many steps follow a checkpoint of the ledger.
@@ -231,17 +279,21 @@ impl Plan {
         let scripts = (0..machines).map(|_| script(&mut dice)).collect();
         let wire = if spared || dice.u8(..4) == 0 { Wire::default() } else { wire(&mut dice) };
         let troubles = if spared { Vec::new() } else { troubles(&mut dice, machines) };
-        let mut deadly = Vec::new();
+        let mut strikes = Vec::new();
         if !spared && !points.is_empty() {
             for _ in 0..dice.u8(..6) {
-                deadly.push((points[dice.usize(..points.len())], 1 + u64::from(dice.u8(..6))));
+                let point = points[dice.usize(..points.len())];
+                // Half of them are crashes.
+                let drawn = Blow::ALL[dice.usize(..Blow::ALL.len())];
+                let blow = if dice.bool() || !drawn.befalls(point) { Blow::Crash } else { drawn };
+                strikes.push(Strike { point, nth: 1 + u64::from(dice.u8(..6)), blow });
             }
         }
         Self {
             scripts,
             troubles,
             wire,
-            deadly,
+            strikes,
             ledger_pace: Duration::from_millis(dice.u64(1..30)),
             checkpoint_every: dice.u64(3..60),
             latency: Duration::from_millis(dice.u64(1..40)),
@@ -255,7 +307,7 @@ impl Plan {
             scripts,
             troubles: Vec::new(),
             wire: Wire::default(),
-            deadly: Vec::new(),
+            strikes: Vec::new(),
             ledger_pace: Duration::from_millis(2),
             checkpoint_every: 20,
             latency: Duration::from_millis(1),

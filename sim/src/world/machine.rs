@@ -192,6 +192,13 @@ impl Scene<'_> {
                     self.told("cancel", who.card, Some(id), None, ran);
                 }
             }
+            Action::CancelNothing { customer } => {
+                let id = atm_types::IdSource::transaction_id(&*self.start.ids);
+                let who = &CUSTOMERS[*customer];
+                let words = ["transaction", "cancel", &id.to_string(), "--card", who.card];
+                let ran = self.run(who.pin, &words).await;
+                self.told("cancel", who.card, Some(id), None, ran);
+            }
             Action::Recover => self.operators(&["recover", "--operator-token-file", "-"]).await,
             Action::Load => self.operators(&["admin", "load", "100=20", "20=10", TOKEN, "-"]).await,
             Action::Unload(place) => self.operators(&["admin", "unload", place, TOKEN, "-"]).await,
@@ -314,6 +321,7 @@ fn customer_of(action: &Action) -> usize {
         | Action::Deposit { customer, .. }
         | Action::Transfer { customer, .. }
         | Action::Balance { customer, .. }
+        | Action::CancelNothing { customer }
         | Action::Unblock { customer } => *customer,
         _ => 0,
     }

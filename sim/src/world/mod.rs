@@ -25,7 +25,7 @@ use turmoil::Sim;
 pub use shared::{Host, mix};
 
 use crate::evidence::Evidence;
-use crate::plan::{BUSY_AT_MOST, ENDING_AT_MOST, Plan, Trouble};
+use crate::plan::{BUSY_AT_MOST, Blow, ENDING_AT_MOST, Plan, Strike, Trouble};
 use machine::{Machine, Script};
 use network::SimulatedConnect;
 use observe::Observer;
@@ -34,6 +34,9 @@ use shared::{Death, HostClock, Life, Shared, State};
 
 /// How exactly simulated time is kept; a message takes at least one of these.
 const TICK: Duration = Duration::from_millis(10);
+
+/// For how long a blow takes a host's network away.
+const CUT_OFF: Duration = Duration::from_secs(2);
 
 /// What a run came to.
 #[derive(Debug)]
@@ -46,6 +49,10 @@ pub struct Outcome {
     pub hash: String,
     /// How often each fault point was reached.
     pub points: BTreeMap<&'static str, u64>,
+    /// How often before the world was set up.
+    pub points_before: BTreeMap<&'static str, u64>,
+    /// What befell whom at which point.
+    pub struck: Vec<(Host, Strike)>,
     /// Points at which a program died.
     pub died_at: Vec<(Host, &'static str)>,
     /// What must not be and no checker of the evidence can see: panics, services that do not start, time that ran out.
@@ -88,7 +95,8 @@ struct World {
 /// [`WorldError`].
 pub fn run(seed: u64, plan: Plan) -> Result<Outcome, WorldError> {
     let world = World::new(seed, plan)?;
-    let _watching = crash::watch(Arc::clone(&world.shared));
+    let world = Arc::new(world);
+    let _watching = crash::watch(&world);
     let _logging = log::keep(Arc::clone(&world.shared));
     Driver::new(world).run()
 }
@@ -183,6 +191,7 @@ struct Driver<'a> {
     troubles: Vec<(Duration, Trouble)>,
     begun: Option<Duration>,
     ended_busy: Option<Duration>,
+    points_before: BTreeMap<&'static str, u64>,
     died_at: Vec<(Host, &'static str)>,
     failures: Vec<String>,
     unknown_commits: u64,
@@ -193,11 +202,11 @@ struct Driver<'a> {
 enum Later {
     Release(Host),
     Repair(Host, Host),
+    RepairAll(Host),
 }
 
 impl Driver<'_> {
-    fn new(world: World) -> Self {
-        let world = Arc::new(world);
+    fn new(world: Arc<World>) -> Self {
         let sim = turmoil::Builder::new()
             .rng_seed(world.seed)
             .tick_duration(TICK)
@@ -217,6 +226,7 @@ impl Driver<'_> {
             troubles,
             begun: None,
             ended_busy: None,
+            points_before: BTreeMap::new(),
             died_at: Vec::new(),
             failures: Vec::new(),
             unknown_commits: 0,
@@ -236,6 +246,7 @@ impl Driver<'_> {
             self.state().now = now;
             self.observer.look(&self.world, now);
             self.bury(now);
+            self.cut_off(now);
             self.raise(now);
             self.trouble(now);
             self.wake_twin();
@@ -277,6 +288,8 @@ impl Driver<'_> {
             events: state.trace.events().to_vec(),
             hash: state.trace.hash(),
             points: state.points.clone(),
+            points_before: self.points_before.clone(),
+            struck: state.struck.clone(),
             died_at: self.died_at.clone(),
             failures: self.failures.clone(),
             unknown_commits: self.unknown_commits,
@@ -373,11 +386,13 @@ impl Driver<'_> {
     /// The world is set up: from now on things go wrong.
     fn begin(&mut self, now: Duration) {
         self.begun = Some(now);
-        let deadly = self.world.plan.deadly.clone();
-        let mut state = self.state();
-        for (point, nth) in deadly {
-            let reached = state.points.get(point).copied().unwrap_or(0);
-            state.deadly.push((point, reached + nth));
+        let strikes = self.world.plan.strikes.clone();
+        let world = Arc::clone(&self.world);
+        let mut state = world.shared.lock();
+        self.points_before = state.points.clone();
+        for strike in strikes {
+            let reached = state.points.get(strike.point).copied().unwrap_or(0);
+            state.strikes.push(Strike { nth: reached + strike.nth, ..strike });
         }
     }
 
@@ -394,6 +409,21 @@ impl Driver<'_> {
                 Death::Ended(_) => self.unknown_commits += 1,
             }
             self.crash(host, now + self.world.plan.down_for);
+        }
+    }
+
+    /// Takes the network away from hosts that were struck so in this tick.
+    fn cut_off(&mut self, now: Duration) {
+        let cut_off = std::mem::take(&mut self.state().cut_off);
+        for (host, blow) in cut_off {
+            let until = now + CUT_OFF;
+            if blow == Blow::Silence {
+                self.for_neighbours(host, |sim, one, other| sim.partition(one, other));
+                self.later.push((until, Later::RepairAll(host)));
+            } else {
+                self.for_neighbours(host, |sim, one, other| sim.hold(one, other));
+                self.later.push((until, Later::Release(host)));
+            }
         }
     }
 
@@ -423,6 +453,7 @@ impl Driver<'_> {
         for (_, what) in over {
             match what {
                 Later::Release(host) => self.for_neighbours(host, |sim, one, other| sim.release(one, other)),
+                Later::RepairAll(host) => self.for_neighbours(host, |sim, one, other| sim.repair(one, other)),
                 Later::Repair(one, other) => self.sim.repair(one.name(), other.name()),
             }
         }
@@ -537,7 +568,8 @@ impl Driver<'_> {
         }
         {
             let mut state = self.state();
-            state.deadly.clear();
+            state.strikes.clear();
+            state.cut_off.clear();
             state.ending = true;
         }
         self.world.shared.tell(Host::Office, "no more faults");

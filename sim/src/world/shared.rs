@@ -10,6 +10,7 @@ use atm_types::{Clock, IdSource, SeededIds, Timestamp};
 
 use super::machine::Machine;
 use crate::evidence::{Call, LogLine, Probe, Told};
+use crate::plan::{Blow, Strike};
 use crate::trace::Trace;
 
 /// A computer of the simulated world.
@@ -117,8 +118,12 @@ pub(super) struct State {
     pub(super) trace: Trace,
     /// How often each fault point was reached.
     pub(super) points: BTreeMap<&'static str, u64>,
-    /// Points at which the host that reaches them for the so-manieth time dies.
-    pub(super) deadly: Vec<(&'static str, u64)>,
+    /// What befalls whoever reaches a point for the so-manieth time, counted from the very beginning.
+    pub(super) strikes: Vec<Strike>,
+    /// What befell whom.
+    pub(super) struck: Vec<(Host, Strike)>,
+    /// Hosts that are to be cut off at the end of this tick.
+    pub(super) cut_off: Vec<(Host, Blow)>,
     /// Hosts that went down in this tick.
     pub(super) deaths: Vec<(Host, Death)>,
     /// The current start of each host, and how many there were.
