@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use atm_fault_proxy::{Calls, Delay, DelayLength, Glob, Rule, Span};
 use fastrand::Rng;
 
 use crate::check::Violation;
-use crate::plan::{Action, Blow, Plan, Strike, Trouble};
+use crate::plan::{Action, Blow, PATIENCE, Plan, Strike, Trouble, Wire};
 use crate::run::{self, FAULT_POINTS, Report};
 use crate::world::{Host, WorldError};
 
 /// Points that no simulated machine can reach, and where they are tried instead.
 pub const ELSEWHERE: &[(&str, &str)] = &[
     ("BEFORE_JOURNAL_MIGRATED", "needs a journal of an older version: atm-cli's tests/crash.rs"),
+    ("BEFORE_BACK_IN_SERVICE", "needs a bank that went back to an older backup: atm-cli's tests/crash.rs"),
+    ("BACK_IN_SERVICE", "needs a bank that went back to an older backup: atm-cli's tests/crash.rs"),
     ("JOURNAL_MIGRATED", "needs a journal of an older version: atm-cli's tests/crash.rs"),
-    ("BEFORE_DEVICE_COUNTED", "needs a counter that is wrong by hand: atm-cli's tests/crash.rs"),
-    ("DEVICE_COUNTED", "needs a counter that is wrong by hand: atm-cli's tests/crash.rs"),
 ];
 
 /// What was tried, and what was found.
@@ -166,13 +167,40 @@ fn pairs(reached: &[Vec<&'static str>], percent: f64, seed: u64) -> Vec<Trial> {
     trials.into_values().filter(|_| dice.f64() * 100.0 < percent).collect()
 }
 
+fn quietly(troubles: Vec<(Duration, Trouble)>) -> (Wire, Vec<(Duration, Trouble)>) {
+    (Wire::default(), troubles)
+}
+
+/// A misbehaving wire, from the beginning.
+fn badly(wire: Wire) -> (Wire, Vec<(Duration, Trouble)>) {
+    (wire, vec![(Duration::ZERO, Trouble::Wires(true))])
+}
+
+/// The second request of this kind takes longer than anybody waits for it.
+fn late(method: &str) -> (Wire, Vec<(Duration, Trouble)>) {
+    let length = DelayLength::Fixed(Span(PATIENCE + Duration::from_secs(2)));
+    let rule = Rule {
+        method: Glob::new(method),
+        calls: Some(Calls { from: if method.ends_with("Deposit") { 1 } else { 2 }, ..Calls::default() }),
+        delay_request: Some(Delay { probability: 1.0, length }),
+        ..Rule::default()
+    };
+    badly(Wire { first: vec![rule], ..Wire::default() })
+}
+
+/// Every call arrives twice.
+fn twice() -> (Wire, Vec<(Duration, Trouble)>) {
+    badly(Wire { duplicate: 1.0, ..Wire::default() })
+}
+
 /// The scenarios, each with its name. Together they reach every point that can be reached.
 pub fn scenarios() -> Vec<(&'static str, Plan)> {
     let withdraw = |amount, fault| Action::Withdraw { customer: 0, amount, right_pin: true, fault };
     let one = |actions: &[Action]| {
         Plan::quiet(vec![actions.iter().map(|action| (Duration::from_millis(100), action.clone())).collect()])
     };
-    let with = |plan: Plan, troubles: Vec<(Duration, Trouble)>| Plan { troubles, ..plan };
+    let with =
+        |plan: Plan, (wire, troubles): (Wire, Vec<(Duration, Trouble)>)| Plan { wire, troubles, ..plan };
     let again = withdraw(20, None);
     vec![
         ("withdrawal", one(&[withdraw(480, None)])),
@@ -215,10 +243,25 @@ pub fn scenarios() -> Vec<(&'static str, Plan)> {
             "deposit nobody heard of",
             with(
                 one(&[withdraw(20, None), Action::Deposit { customer: 1, amount: 123 }, again.clone()]),
-                vec![(
-                    Duration::from_millis(700),
-                    Trouble::Partition(Host::Gateway, Host::WireToLedger, Duration::from_secs(5)),
-                )],
+                late("/atm.gateway.v1.AtmService/Deposit"),
+            ),
+        ),
+        (
+            "hold that comes too late",
+            with(
+                one(&[again.clone(), withdraw(50, None), again.clone(), again.clone()]),
+                late("/atm.ledger.v1.LedgerService/HoldTransaction"),
+            ),
+        ),
+        ("everything twice", with(one(&[again.clone(), withdraw(9_000, None), again.clone()]), twice())),
+        (
+            "wire away",
+            with(
+                one(&[again.clone(), again.clone(), again.clone()]),
+                quietly(vec![(
+                    Duration::from_millis(600),
+                    Trouble::Crash(Host::WireToLedger, Duration::from_millis(1_500)),
+                )]),
             ),
         ),
         ("transfer", one(&[Action::Transfer { customer: 0, amount: 77, to: 1 }])),
@@ -246,24 +289,27 @@ pub fn scenarios() -> Vec<(&'static str, Plan)> {
             "ledger away",
             with(
                 one(&[withdraw(20, None), again.clone(), again.clone()]),
-                vec![(
+                quietly(vec![(
                     Duration::from_millis(600),
                     Trouble::Crash(Host::Ledger, Duration::from_millis(1_500)),
-                )],
+                )]),
             ),
         ),
         (
             "months later",
             with(
                 one(&[withdraw(20, None), again.clone(), again.clone()]),
-                vec![(Duration::from_millis(600), Trouble::Clock(Host::Machine(0), 40 * 24 * 3_600))],
+                quietly(vec![(
+                    Duration::from_millis(600),
+                    Trouble::Clock(Host::Machine(0), 40 * 24 * 3_600),
+                )]),
             ),
         ),
         (
             "twin",
             with(
                 one(&[withdraw(20, None), again.clone(), again.clone(), again.clone(), again]),
-                vec![(Duration::from_millis(1_200), Trouble::Twin)],
+                quietly(vec![(Duration::from_millis(1_200), Trouble::Twin)]),
             ),
         ),
     ]

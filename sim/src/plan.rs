@@ -204,6 +204,8 @@ pub struct Strike {
 /// How the wires misbehave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wire {
+    /// What comes before everything else.
+    pub first: Vec<Rule>,
     /// Loss of a request.
     pub lose_request: f64,
     /// Loss of an answer.
@@ -228,23 +230,23 @@ impl Wire {
         let of = |path: &str, rule: Rule| Rule { method: atm_fault_proxy::Glob::new(path), ..rule };
         // A stream has no end of its request or answer that could be lost; connections it shares are cut.
         let stream = of("/atm.auth.v1.AuthService/WatchRevocations", Rule::default());
-        vec![
-            stream,
-            of(
-                "*",
-                Rule {
-                    lose_request: self.lose_request,
-                    lose_answer: self.lose_answer,
-                    duplicate: self.duplicate,
-                    duplicate_after: delay.map(|delay| delay.length),
-                    delay_request: delay,
-                    delay_answer: delay,
-                    reset: (self.reset > 0.0)
-                        .then_some(Break { probability: self.reset, moment: Moment::AfterEffect }),
-                    ..Rule::default()
-                },
-            ),
-        ]
+        let mut rules = vec![stream];
+        rules.extend(self.first.iter().cloned());
+        rules.push(of(
+            "*",
+            Rule {
+                lose_request: self.lose_request,
+                lose_answer: self.lose_answer,
+                duplicate: self.duplicate,
+                duplicate_after: delay.map(|delay| delay.length),
+                delay_request: delay,
+                delay_answer: delay,
+                reset: (self.reset > 0.0)
+                    .then_some(Break { probability: self.reset, moment: Moment::AfterEffect }),
+                ..Rule::default()
+            },
+        ));
+        rules
     }
 }
 
@@ -362,6 +364,7 @@ fn wire(dice: &mut Rng) -> Wire {
         delay: part(dice, 0.3),
         delay_at_most: longest.mul_f64(dice.f64().powi(3)).max(Duration::from_millis(20)),
         reset: part(dice, 0.1),
+        first: Vec::new(),
     }
 }
 
