@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use atm_sim::check::Violation;
 use atm_sim::cli::Cli;
-use atm_sim::planted;
 use atm_sim::exhaustive::{self, Found};
+use atm_sim::planted;
 use atm_sim::run::{self, Report, Summary};
 use atm_sim::situations;
 use clap::Parser;
