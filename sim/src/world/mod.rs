@@ -205,7 +205,7 @@ enum Later {
     RepairAll(Host),
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
     fn new(world: Arc<World>) -> Self {
         let sim = turmoil::Builder::new()
             .rng_seed(world.seed)
@@ -418,10 +418,10 @@ impl Driver<'_> {
         for (host, blow) in cut_off {
             let until = now + CUT_OFF;
             if blow == Blow::Silence {
-                self.for_neighbours(host, |sim, one, other| sim.partition(one, other));
+                self.for_neighbours(host, Sim::partition);
                 self.later.push((until, Later::RepairAll(host)));
             } else {
-                self.for_neighbours(host, |sim, one, other| sim.hold(one, other));
+                self.for_neighbours(host, Sim::hold);
                 self.later.push((until, Later::Release(host)));
             }
         }
@@ -452,14 +452,14 @@ impl Driver<'_> {
         self.later = later;
         for (_, what) in over {
             match what {
-                Later::Release(host) => self.for_neighbours(host, |sim, one, other| sim.release(one, other)),
-                Later::RepairAll(host) => self.for_neighbours(host, |sim, one, other| sim.repair(one, other)),
+                Later::Release(host) => self.for_neighbours(host, Sim::release),
+                Later::RepairAll(host) => self.for_neighbours(host, Sim::repair),
                 Later::Repair(one, other) => self.sim.repair(one.name(), other.name()),
             }
         }
     }
 
-    fn for_neighbours(&mut self, host: Host, what: impl Fn(&Sim<'_>, String, String)) {
+    fn for_neighbours(&mut self, host: Host, what: impl Fn(&Sim<'a>, String, String)) {
         let all: Vec<Host> = self.world.clocks.keys().copied().collect();
         for other in all.into_iter().filter(|other| *other != host) {
             what(&self.sim, host.name(), other.name());
@@ -484,7 +484,7 @@ impl Driver<'_> {
         match trouble {
             Trouble::Crash(host, down) => self.crash(*host, now + *down),
             Trouble::Pause(host, away) => {
-                self.for_neighbours(*host, |sim, one, other| sim.hold(one, other));
+                self.for_neighbours(*host, Sim::hold);
                 self.later.push((now + *away, Later::Release(*host)));
             }
             Trouble::Partition(one, other, away) => {
