@@ -108,6 +108,14 @@ impl Row {
         theory::completion_ms(self.success(), &self.resend(), failure, self.service_ms)
     }
 
+    /// Attempts that were not answered although nothing of them was lost, as a part of all: the bank was too busy, or
+    /// dead. The theory knows nothing of them. `None` with a deadline, at which the last attempt may be cut off.
+    pub fn late(&self) -> Option<f64> {
+        let begun = self.attempts * f64::from(self.n);
+        let lost: f64 = [self.requests_lost, self.answers_lost].map(count).iter().sum();
+        self.deadline_ms.is_none().then(|| (begun - lost - f64::from(self.known)) / begun)
+    }
+
     /// What theory expects to be known at the deadline; `None` without one.
     pub fn shares_theory(&self) -> Option<Shares> {
         let deadline = self.deadline_ms?;
@@ -123,6 +131,11 @@ impl Row {
             unknown_never: f64::from(self.unknown_never) / n,
         }
     }
+}
+
+/// A count far below 2³².
+fn count(calls: u64) -> f64 {
+    f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
 }
 
 /// Reads all rows of a file.

@@ -61,6 +61,8 @@ pub struct Quick {
     pub transactions: u32,
     /// See [`Scenario::precision`].
     pub precision: Option<f64>,
+    /// How many times faster it is run, if not as the long run is. Slower is less easily disturbed.
+    pub time_scale: Option<u32>,
 }
 
 /// What is called.
@@ -189,6 +191,7 @@ impl Scenario {
         self.losses.clone_from(&self.quick.losses);
         self.transactions = self.quick.transactions;
         self.precision = self.quick.precision;
+        self.time_scale = self.quick.time_scale.unwrap_or(self.time_scale).max(1);
         self
     }
 

@@ -22,6 +22,8 @@ pub struct Verdict {
     pub n: u32,
     /// What was compared.
     pub findings: Vec<Finding>,
+    /// Attempts that were not answered in time although nothing was lost, as a part of all; see [`Row::late`].
+    pub late: Option<f64>,
     /// Whether money moved exactly once.
     pub books: String,
     /// What to make of it.
@@ -100,6 +102,7 @@ pub fn judge(row: &Row) -> Verdict {
         loss: row.loss,
         n: row.n,
         findings,
+        late: row.late(),
         books: row.books.clone(),
         result,
         reason: if result == Outcome::Explained { row.explained.clone() } else { String::new() },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 
 use super::verify;
@@ -56,6 +56,7 @@ pub async fn run(arguments: Arguments, screen: Screen) -> anyhow::Result<Exit> {
         .with_context(|| format!("cannot make {}", arguments.out.display()))?;
     let binaries = Binaries::find()?;
     let commit = commit();
+    let stopped = atm_rpc::server::shutdown_on_signals();
     let mut verdicts = Vec::new();
     for scenario in &scenarios {
         let points =
@@ -71,7 +72,11 @@ pub async fn run(arguments: Arguments, screen: Screen) -> anyhow::Result<Exit> {
             commit: commit.clone(),
             progress: Box::new(move |ended| watched.inc(ended)),
         };
-        let rows = experiment::run(&run, scenario).await?;
+        let rows = tokio::select! {
+            rows = experiment::run(&run, scenario) => rows?,
+            // Returning drops the bank, and with it its processes and its directory.
+            () = stopped.cancelled() => bail!("stopped; {} has no result", scenario.name),
+        };
         bar.finish_and_clear();
         row::write(&arguments.out.join(format!("{}.csv", scenario.name)), &rows)?;
         plot::draw_all(&rows, &arguments.out)?;

@@ -41,6 +41,9 @@ pub fn run(arguments: &Arguments, screen: Screen) -> anyhow::Result<Exit> {
     Ok(if differs { Exit::Bad } else { Exit::Good })
 }
 
+/// From here on a busy machine shows in the curves.
+const WORTH_SAYING: f64 = 0.001;
+
 /// Prints verdicts for people.
 pub fn show(verdicts: &[Verdict], screen: Screen) {
     let mut before = "";
@@ -62,12 +65,17 @@ pub fn show(verdicts: &[Verdict], screen: Screen) {
                 format!("{} {:.3} of {:.3} ({off:+.1} ± {sure:.1} %)", it.what, it.measured, it.theory)
             })
             .collect();
+        let late = verdict
+            .late
+            .filter(|late| *late > WORTH_SAYING)
+            .map(|late| format!("; {:.1} % of the attempts came back too late by themselves", 100.0 * late));
         let loss = format!("{:.0} %", verdict.loss * 100.0);
         screen.line(format_args!(
-            "  {style}{word:9}{style:#} {:18} {loss:>5}  books {:4}  {}",
+            "  {style}{word:9}{style:#} {:18} {loss:>5}  books {:4}  {}{}",
             verdict.series,
             verdict.books,
-            numbers.join(", ")
+            numbers.join(", "),
+            late.unwrap_or_default()
         ));
     }
     let mut reasons: Vec<_> =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use atm_fault_proxy::{Delay, DelayLength, Fault, Glob, Rule, Span};
+use atm_fault_proxy::{Fault, Glob, Heard, Reorder, Rule, Span};
 use atm_proto::ledger::{GetTrialBalanceRequest, HoldTransactionRequest, Outcome, PostTransactionRequest};
 use atm_proto::types::TransactionState;
 use futures_util::future::try_join_all;
@@ -141,13 +141,15 @@ pub(super) async fn cancel_before_hold(scene: &Scene) -> anyhow::Result<()> {
 pub(super) async fn late_original(scene: &Scene) -> anyhow::Result<()> {
     let customer = scene.customer(1000).await?;
     let id = new_id();
-    let late = Delay { probability: 1.0, length: DelayLength::Fixed(Span(4 * IMPATIENT)) };
-    let rule = Rule { method: Glob::new("*/PostTransaction"), delay_request: Some(late), ..Rule::default() };
+    // The proxy holds the original back until the cancel has been answered.
+    let reorder = Reorder { probability: 1.0, calls: 1, at_most: Span(2 * scene.patience()) };
+    let rule = Rule { method: Glob::new("*/PostTransaction"), reorder: Some(reorder), ..Rule::default() };
+    let mut client = scene.client_through(rule)?;
     let mut request = Request::new(scene.post(&id, &customer, 400));
     request.set_timeout(IMPATIENT);
-    let given_up = scene.client_through(rule)?.post_transaction(request).await;
-    ensure!(given_up.is_err(), "the proxy does not delay");
-    let fenced = scene.client()?.cancel_transaction(cancel(&id)).await?.into_inner();
+    let given_up = client.post_transaction(request).await;
+    ensure!(given_up.is_err(), "the proxy does not hold back");
+    let fenced = client.cancel_transaction(cancel(&id)).await?.into_inner();
     expect_state(fenced.current_state(), TransactionState::Cancelled)?;
     scene.proxy.quiet().await;
     scene.expect_balance(&customer, (1000, 1000)).await
@@ -205,10 +207,9 @@ pub(super) async fn post_without_answer(
     request: &PostTransactionRequest,
 ) -> anyhow::Result<()> {
     let before = scene.proxy.counters().total(Fault::LostAnswer);
-    let rule = Rule { method: Glob::new("*/PostTransaction"), ..Rule::lossy(0.0, 1.0) };
-    let mut lost = Request::new(request.clone());
-    lost.set_timeout(4 * IMPATIENT);
-    let answer = scene.client_through(rule)?.post_transaction(lost).await;
+    let lossy = Rule { heard: Heard::Reset, ..Rule::lossy(0.0, 1.0) };
+    let rule = Rule { method: Glob::new("*/PostTransaction"), ..lossy };
+    let answer = scene.client_through(rule)?.post_transaction(request.clone()).await;
     ensure!(answer.is_err(), "the proxy does not lose answers");
     ensure!(scene.proxy.counters().total(Fault::LostAnswer) == before + 1, "the call did not come through");
     scene.proxy.quiet().await;

@@ -89,6 +89,11 @@ impl Scene {
         })
     }
 
+    /// How long an answer may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.target.patience
+    }
+
     /// A client on a connection of its own, past the proxy.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         self.client_to(&self.target.url)

@@ -4,8 +4,8 @@
 mod fake;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use atm_lab::binaries::Binaries;
@@ -114,52 +114,57 @@ async fn a_server_that_is_not_there_fails_everything() {
     assert_eq!(with(&reports, Verdict::Fail).len(), CHECKS - 2);
 }
 
-/// The real ledger, started by a shell as its operator would.
+/// The real ledger under a supervisor that starts it again whenever it dies, as an operator would have it.
 struct Real {
     directory: TempDir,
-    command: String,
+    supervisor: Child,
     url: String,
 }
 
 impl Real {
-    fn new() -> Self {
+    fn start() -> Self {
         let directory = TempDir::new().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = |name: &str| directory.path().join(name).display().to_string();
-        let program: PathBuf = Binaries::find().unwrap().path("atm-ledger");
-        let (pid, log) = (at("pid"), at("log"));
-        let command = format!(
-            "if [ -e {pid} ]; then kill -9 $(cat {pid}); fi; \
-             {} --data {} --service-token-file {} --listen 127.0.0.1:{port} </dev/null >>{log} 2>&1 & \
-             echo $! >{pid}",
-            program.display(),
+        // Waiting for the dead one frees its port and its books for the next.
+        let supervisor = format!(
+            "while :; do {} --data {} --service-token-file {} --listen 127.0.0.1:{port} 2>>{} & \
+             echo $! >{pid}.new; mv {pid}.new {pid}; wait; done",
+            Binaries::find().unwrap().path("atm-ledger").display(),
             at("books"),
             at("service.token"),
+            at("log"),
+            pid = at("pid"),
         );
-        Self { command, url: format!("http://127.0.0.1:{port}"), directory }
+        let supervisor = Command::new("sh").args(["-c", &supervisor]).spawn().unwrap();
+        Self { supervisor, url: format!("http://127.0.0.1:{port}"), directory }
     }
 
-    fn shell(command: &str) {
-        assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    /// Kills the ledger, and returns when there is another one.
+    fn restart_command(&self) -> String {
+        let pid = self.directory.path().join("pid").display().to_string();
+        format!("old=$(cat {pid}); kill -9 $old; while [ $(cat {pid}) = $old ]; do sleep 0.01; done")
     }
 }
 
 impl Drop for Real {
     fn drop(&mut self) {
-        Self::shell(&format!("kill -9 $(cat {})", self.directory.path().join("pid").display()));
+        self.supervisor.kill().unwrap();
+        self.supervisor.wait().unwrap();
+        let pid = std::fs::read_to_string(self.directory.path().join("pid")).unwrap();
+        Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
     }
 }
 
 #[tokio::test]
 async fn the_real_ledger_passes_everything_across_crashes_too() {
-    let real = Real::new();
-    Real::shell(&real.command);
+    let real = Real::start();
     while !atm_rpc::server::check_health(&real.url).await {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let token = BearerToken::load(&real.directory.path().join("service.token")).unwrap();
-    let target =
-        Target { token: Some(token), restart: Some(real.command.clone()), ..target(real.url.clone()) };
+    let restart = Some(real.restart_command());
+    let target = Target { token: Some(token), restart, ..target(real.url.clone()) };
     for round in 1..=2 {
         let reports = run(&target, |_| {}).await.unwrap();
         assert_eq!(with(&reports, Verdict::Pass).len(), CHECKS, "round {round}: {reports:#?}");
