@@ -5,6 +5,8 @@
 //! one transaction with `synchronous=FULL`: when it returns, it survives a power cut. When the disk is full it
 //! lives on room that was kept for it.
 
+#[cfg(test)]
+mod contract;
 mod log;
 mod memory;
 mod reserve;
