@@ -5,14 +5,18 @@
 
 use std::sync::Arc;
 
+use atm_auth::storage::{CommitFault, MemoryStore};
 use atm_ledger::evidence;
 use atm_ledger::storage::memory::MemoryDisk;
 use atm_ledger_core::{Action, Step, StepKind, Transfer};
 use atm_proto::gateway::atm_service_client::AtmServiceClient;
 use atm_proto::gateway::{GetBalanceRequest, LogInRequest, LogOutRequest};
 use atm_proto::ledger::ledger_service_client::LedgerServiceClient;
-use atm_proto::ledger::{CaptureTransactionRequest, HoldTransactionRequest, Outcome, PostTransactionRequest};
-use atm_proto::types::Money;
+use atm_proto::ledger::{
+    CancelTransactionRequest, CaptureTransactionRequest, HoldTransactionRequest, Outcome,
+    PostTransactionRequest,
+};
+use atm_proto::types::{Money, TransactionState};
 use atm_rpc::channel::{ChannelConfig, lazy_channel_over};
 use atm_rpc::credentials::AttachToken;
 use atm_types::{IdSource, TerminalId};
@@ -38,18 +42,23 @@ pub(super) struct Auditor {
     ledger: Ledger,
     gateway: AtmServiceClient<Channel>,
     books: MemoryDisk,
+    cards: MemoryStore,
     probes: Vec<Probe>,
 }
 
 impl Auditor {
     /// Nothing when a channel cannot even be made.
-    pub(super) fn new(start: Start, secrets: &Secrets, books: MemoryDisk) -> Option<Self> {
+    pub(super) fn new(
+        start: Start,
+        secrets: &Secrets,
+        (books, cards): (MemoryDisk, MemoryStore),
+    ) -> Option<Self> {
         let network = start.network();
         let channel = |host| lazy_channel_over(&url_of(host), &ChannelConfig::default(), Some(&network)).ok();
         let token = AttachToken::new(secrets.service_token.clone());
         let ledger = LedgerServiceClient::with_interceptor(channel(Host::Ledger)?, token);
         let gateway = AtmServiceClient::new(channel(Host::Gateway)?);
-        Some(Self { start, ledger, gateway, books, probes: Vec::new() })
+        Some(Self { start, ledger, gateway, books, cards, probes: Vec::new() })
     }
 
     /// Tries everything; what came of it.
@@ -72,8 +81,10 @@ impl Auditor {
             after == before + expired,
             format!("{before} to {after}"),
         );
+        self.try_new_ids(&recorded.steps).await;
         self.try_sessions(machine_key).await;
         self.guess(machine_key).await;
+        self.guess_on_a_failing_disk(machine_key).await;
         self.probes
     }
 
@@ -128,6 +139,51 @@ impl Auditor {
                 told == recorded,
                 format!("{id}: {told:?}, not {recorded:?}"),
             );
+        }
+    }
+
+    /// A decline is recorded, a cancel fences off what never came, and a hold ends with its lifetime.
+    async fn try_new_ids(&mut self, steps: &[Step]) {
+        let Some(transfer) = some_withdrawal(steps) else { return };
+        let terminal = TerminalId::from_bytes([0x77; 32]).to_string();
+        let mut new_id = || self.start.ids.transaction_id().to_string();
+        let (declined, fenced, brief) = (new_id(), new_id(), new_id());
+
+        let too_much = Transfer { amount: 1_000_000_000_000, ..transfer };
+        if let Ok((sequence, _)) = self.first(StepKind::Hold, (&declined, &terminal), &too_much).await {
+            let head = evidence::recorded(&self.books).map_or(0, |recorded| recorded.head.sequence);
+            let got = format!("it was told to be step {sequence}, and the books end with {head}");
+            self.note(6, "a decline is recorded", sequence <= head, got);
+        }
+
+        let cancel =
+            CancelTransactionRequest { transaction_id: fenced.clone(), terminal_id: terminal.clone() };
+        let cancelled = told(self.ledger.cancel_transaction(cancel).await, |response| response.outcome);
+        let held = self.first(StepKind::Hold, (&fenced, &terminal), &transfer).await;
+        let same = cancelled.is_err() || held == cancelled;
+        self.note(
+            13,
+            "what was cancelled before it came never holds",
+            same,
+            format!("{cancelled:?}, {held:?}"),
+        );
+
+        let hold = HoldTransactionRequest {
+            transaction_id: brief.clone(),
+            terminal_id: terminal.clone(),
+            debit_account_id: transfer.debit.to_string(),
+            credit_account_id: transfer.credit.to_string(),
+            amount: Some(money(1)),
+            lifetime: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        };
+        let held = told(self.ledger.hold_transaction(hold).await, |response| response.outcome);
+        if held.is_ok_and(|(_, state)| state == i32::from(TransactionState::Held)) {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            let cancel = CancelTransactionRequest { transaction_id: brief, terminal_id: terminal };
+            let ended = told(self.ledger.cancel_transaction(cancel).await, |response| response.outcome);
+            let expired =
+                ended.is_err() || ended.is_ok_and(|(_, state)| state == i32::from(TransactionState::Expired));
+            self.note(23, "a hold ends with its lifetime", expired, format!("{ended:?}"));
         }
     }
 
@@ -217,6 +273,15 @@ impl Auditor {
         }
     }
 
+    /// Nobody is told that a PIN was wrong before it is counted. The number is nobody's card: the others are locked.
+    async fn guess_on_a_failing_disk(&mut self, machine_key: [u8; 32]) {
+        self.cards.fail_after(0, CommitFault::Lost);
+        let told = self.log_in(machine_key, "4000001234567899", "0005").await.map(drop);
+        self.cards.clear_faults();
+        let silent = told != Err(Code::Unauthenticated);
+        self.note(20, "a wrong PIN is told only when it is counted", silent, format!("{told:?}"));
+    }
+
     async fn log_in(&mut self, machine_key: [u8; 32], card: &str, pin: &str) -> Result<String, Code> {
         let mut id = [0; 16];
         self.start.ids.fill(&mut id);
@@ -253,12 +318,17 @@ impl Auditor {
 }
 
 /// Runs the audit when the world says that it is time.
-pub(super) async fn wait_and_audit(start: Start, secrets: Secrets, books: MemoryDisk, machine_key: [u8; 32]) {
+pub(super) async fn wait_and_audit(
+    start: Start,
+    secrets: Secrets,
+    disks: (MemoryDisk, MemoryStore),
+    machine_key: [u8; 32],
+) {
     while !start.shared.lock().audit {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let shared = Arc::clone(&start.shared);
-    let probes = match Auditor::new(start, &secrets, books) {
+    let probes = match Auditor::new(start, &secrets, disks) {
         Some(auditor) => auditor.audit(machine_key).await,
         None => Vec::new(),
     };
@@ -286,6 +356,14 @@ fn state_of(step: &Step) -> i32 {
         Some(Core::Suspect) => Wire::Suspect,
     };
     state.into()
+}
+
+/// What a customer could draw.
+fn some_withdrawal(steps: &[Step]) -> Option<Transfer> {
+    steps.iter().find_map(|step| match &step.action {
+        Action::Hold { transfer, .. } => Some(Transfer { amount: 1, ..*transfer }),
+        _ => None,
+    })
 }
 
 fn some_transfer(steps: &[Step]) -> Option<Transfer> {

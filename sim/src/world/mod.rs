@@ -349,11 +349,12 @@ impl<'a> Driver<'a> {
             let start = own.start(Host::Office);
             // Its disks are nobody's: operators who are at no machine need none.
             let key = own.machines.first().map_or([0; 32], |machine| machine.key);
-            let (office, secrets, books) = (start.clone(), own.secrets.clone(), own.ledger.clone());
+            let (office, secrets) = (start.clone(), own.secrets.clone());
+            let disks = (own.ledger.clone(), own.auth.clone());
             let prepare = machine::set_up(start.clone(), own.secrets.clone(), own.office.clone());
             let program = async move {
                 prepare.await;
-                auditor::wait_and_audit(office, secrets, books, key).await;
+                auditor::wait_and_audit(office, secrets, disks, key).await;
             };
             async move {
                 host(start, forever(program)).await;
