@@ -1,6 +1,7 @@
 //! A whole bank of real processes in a temporary directory, and the customers of an experiment.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use atm_proto::gateway::admin_service_client::AdminServiceClient;
@@ -12,7 +13,10 @@ use atm_proto::ledger::ledger_service_client::LedgerServiceClient;
 use atm_proto::types::{Money, TransactionState};
 use atm_rpc::channel::{ChannelConfig, lazy_channel};
 use atm_rpc::credentials::{AttachToken, BearerToken};
+use atm_rpc::deadline::Deadline;
 use atm_rpc::process::SecretFile;
+use atm_rpc::retry::{RetryPolicy, retry};
+use atm_rpc::throttle::Throttle;
 use atm_types::{IdSource, SystemIds};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -30,6 +34,8 @@ pub const OPENING: i64 = 1_000_000_000_000;
 /// What every withdrawal takes: 100 taka.
 pub const AMOUNT: i64 = 10_000;
 const PIN: &str = "2468";
+/// How long the bank may take to say what became of a transaction.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of the ledger itself, past gateway and proxy.
 pub type Books = LedgerServiceClient<InterceptedService<Channel, AttachToken>>;
@@ -161,10 +167,17 @@ impl Bank {
     /// # Errors
     /// When there is no final answer.
     pub async fn settle(&self, customer: &Customer, id: &str) -> anyhow::Result<bool> {
-        let mut request = Request::new(CancelTransactionRequest { transaction_id: id.to_owned() });
-        customer.sign(request.metadata_mut());
-        let mut client = AtmServiceClient::new(channel(&self.gateway_url)?);
-        match client.cancel_transaction(request).await?.into_inner().current_state() {
+        let request = CancelTransactionRequest { transaction_id: id.to_owned() };
+        let client = AtmServiceClient::new(channel(&self.gateway_url)?);
+        // A process that was killed a moment ago is on its way back.
+        let (policy, throttle) = (RetryPolicy::default(), Throttle::default());
+        let answer =
+            retry(&policy, &throttle, Deadline::after(PATIENCE), request, |mut request: Request<_>| {
+                customer.sign(request.metadata_mut());
+                let mut client = client.clone();
+                async move { client.cancel_transaction(request).await }
+            });
+        match answer.await?.current_state() {
             TransactionState::Posted => Ok(true),
             TransactionState::Cancelled => Ok(false),
             state => bail!("{id} is {} after its cancel", state.as_str_name()),

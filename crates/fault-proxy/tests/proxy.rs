@@ -25,7 +25,7 @@ const ECHO: &str = "/atm.bench.v1.EchoService/Echo";
 /// Long enough that nothing but a fault makes an answer late.
 const LONG: Duration = Duration::from_secs(30);
 /// Short enough to wait for in a test that expects silence.
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(500);
 
 /// Remembers in which order it heard what.
 #[derive(Clone, Default)]
@@ -214,7 +214,7 @@ async fn a_late_second_copy_arrives_after_the_client_has_its_answer() {
 
 #[tokio::test]
 async fn a_delayed_request_arrives_although_its_client_has_gone() {
-    let delay = Delay { probability: 1.0, length: DelayLength::Fixed(millis(1000)) };
+    let delay = Delay { probability: 1.0, length: DelayLength::Fixed(millis(2000)) };
     let scene = Scene::new(Rule { delay_request: Some(delay), calls: only(1), ..Rule::default() }).await;
     let mut client = scene.client();
     assert!(is_silence(&say(&mut client, "late", SHORT).await));
