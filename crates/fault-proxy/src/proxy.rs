@@ -122,9 +122,11 @@ impl Proxy {
         let _cut = shutdown.clone().drop_guard();
         let mut failures = 0;
         loop {
+            // Here and below the order is fixed, so that a simulation runs the same way again.
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = shutdown.cancelled() => return Ok(()),
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -164,10 +166,11 @@ impl Proxy {
         let connection = builder.serve_connection(stream, service);
         async move {
             tokio::select! {
+                biased;
+                () = cut.cancelled() => {}
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended badly");
                 },
-                () = cut.cancelled() => {}
             }
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use atm_rpc::credentials::BearerToken;
 use serde::Serialize;
+use tonic::Status;
 
 pub use scene::Scene;
 
@@ -59,10 +60,23 @@ pub enum Verdict {
 /// What the restarts would need.
 const NO_RESTART: &str = "no --restart-command was given";
 
+/// What was seen, in one line: a status without the pages of its transport.
+fn told(error: &anyhow::Error) -> String {
+    let mut line = Vec::new();
+    for cause in error.chain() {
+        if let Some(status) = cause.downcast_ref::<Status>() {
+            line.push(format!("{:?} ({})", status.code(), status.message()));
+            break;
+        }
+        line.push(cause.to_string());
+    }
+    line.join(": ")
+}
+
 /// Tries everything; `tried` hears of each check as it ends.
 ///
 /// # Errors
-/// When the lab itself cannot work: a URL that is none, a port that cannot be had.
+/// When nothing can be tried: a URL that is none, nobody who listens there.
 pub async fn run(target: &Target, mut tried: impl FnMut(&Report)) -> anyhow::Result<Vec<Report>> {
     let scene = Scene::new(target).await?;
     let mut reports = Vec::new();
@@ -76,7 +90,7 @@ pub async fn run(target: &Target, mut tried: impl FnMut(&Report)) -> anyhow::Res
             } else {
                 match $check(&scene).await {
                     Ok(()) => (Verdict::Pass, String::new()),
-                    Err(error) => (Verdict::Fail, format!("{error:#}")),
+                    Err(error) => (Verdict::Fail, told(&error)),
                 }
             };
             let report = Report { name: $name, verdict, detail, why: $why };

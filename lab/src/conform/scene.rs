@@ -14,6 +14,7 @@ use atm_proto::ledger::{
 use atm_proto::types::Money;
 use atm_rpc::channel::{ChannelConfig, lazy_channel};
 use atm_rpc::credentials::BearerToken;
+use atm_rpc::network::Connect;
 use atm_types::{IdSource, SystemIds};
 use fastrand::Rng;
 use tokio::net::TcpListener;
@@ -74,6 +75,8 @@ pub(super) fn new_id() -> String {
 impl Scene {
     pub(super) async fn new(target: &Target) -> anyhow::Result<Self> {
         let proxy = Proxy::new(&target.url, Arc::new(Tcp), Vec::new(), Rng::with_seed(1))?;
+        let reached = timeout(target.patience, Tcp.connect(&target.url.parse()?)).await;
+        reached.map_err(Into::into).flatten().with_context(|| format!("nobody listens at {}", target.url))?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let proxy_url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();

@@ -107,11 +107,19 @@ async fn every_flaw_is_found_by_the_checks_that_are_for_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_fails_everything() {
-    let mut nobody = target("http://127.0.0.1:1".to_owned());
-    nobody.patience = Duration::from_millis(300);
-    let reports = run(&nobody, |_| {}).await.unwrap();
+async fn a_server_that_is_not_there_is_no_verdict() {
+    let error = run(&target("http://127.0.0.1:1".to_owned()), |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("nobody listens at http://127.0.0.1:1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_answers_nothing_sensible_fails_everything_in_plain_words() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let silent = Target { patience: Duration::from_millis(300), ..target(url) };
+    let reports = run(&silent, |_| {}).await.unwrap();
     assert_eq!(with(&reports, Verdict::Fail).len(), CHECKS - 2);
+    assert!(reports.iter().all(|report| report.detail.len() < 120), "{reports:#?}");
 }
 
 /// The real ledger under a supervisor that starts it again whenever it dies, as an operator would have it.
