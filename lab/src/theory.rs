@@ -82,8 +82,8 @@ const DRAWS: u32 = 100_000;
 
 /// The shares at a deadline: an attempt counts if it begins at least `service_ms` before it.
 ///
-/// The number of attempts K that fit depends on the pauses only, not on what is lost; so known = 1 − E[fᴷ], and no
-/// request arrived with probability E[pᴷ]. Without pauses K is a constant; with them the mean is taken over drawn
+/// The number of attempts K that fit depends on the pauses only, not on what is lost; so known = 1 − `E[fᴷ]`, and no
+/// request arrived with probability `E[pᴷ]`. Without pauses K is a constant; with them the mean is taken over drawn
 /// pauses, always the same ones.
 pub fn shares(p: f64, q: f64, resend: &Resend, deadline_ms: f64, service_ms: f64) -> Shares {
     let failure = 1.0 - success(p, q);
@@ -93,7 +93,7 @@ pub fn shares(p: f64, q: f64, resend: &Resend, deadline_ms: f64, service_ms: f64
     Shares { known: 1.0 - unknown, unknown_never, unknown_applied: (unknown - unknown_never).max(0.0) }
 }
 
-/// E[xᴷ], where K is the number of attempts that begin before `limit_ms`.
+/// `E[xᴷ]`, where K is the number of attempts that begin before `limit_ms`.
 fn expected_power(x: f64, resend: &Resend, limit_ms: f64) -> f64 {
     let mut dice = Rng::with_seed(0);
     let draws = if resend.initial_backoff_ms > 0.0 { DRAWS } else { 1 };
