@@ -227,3 +227,31 @@ fn an_experiment_with_real_processes_leaves_right_books_and_a_result_that_can_be
     assert!(row.unknown_applied + row.unknown_never > 0, "{row:?}");
     assert!(out.join("tiny-shares.svg").exists());
 }
+
+/// docs/plots: every scenario's result, with a verdict that nothing differs, and pictures that are drawn from it.
+#[test]
+fn the_published_results_are_complete_agree_with_theory_and_are_what_the_pictures_show() {
+    let published = in_repository("../docs/plots");
+    let drawn = TempDir::new().unwrap();
+    let page = std::fs::read_to_string(in_repository("../docs/FAULT_LAB.md")).unwrap();
+    let mut pictures = 0;
+    for scenario in std::fs::read_dir(in_repository("scenarios")).unwrap() {
+        let scenario = atm_lab::scenario::Scenario::read(&scenario.unwrap().path()).unwrap();
+        let file = published.join(format!("{}.csv", scenario.name));
+        let points = scenario.losses.len() * scenario.series.len();
+        assert_eq!(atm_lab::row::read(&file).unwrap().len(), points, "{}", scenario.name);
+        let file = file.to_str().unwrap();
+        let verdict = lab(&["verify", file]);
+        assert!(verdict.status.success(), "{}", text(&verdict.stdout));
+        let output = lab(&["plot", file, "--out", drawn.path().to_str().unwrap(), "--json"]);
+        let paths: Vec<PathBuf> = serde_json::from_slice(&output.stdout).unwrap();
+        for path in paths {
+            let name = path.file_name().unwrap();
+            let (now, then) = (std::fs::read(&path).unwrap(), std::fs::read(published.join(name)).unwrap());
+            assert!(now == then, "{} is not what `lab plot` draws", path.display());
+            assert!(page.contains(&format!("plots/{}", name.display())), "{} is not shown", path.display());
+            pictures += 1;
+        }
+    }
+    assert_eq!(pictures, 13);
+}
