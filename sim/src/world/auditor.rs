@@ -146,7 +146,7 @@ impl Auditor {
     async fn try_new_ids(&mut self, steps: &[Step]) {
         let Some(transfer) = some_withdrawal(steps) else { return };
         let terminal = TerminalId::from_bytes([0x77; 32]).to_string();
-        let mut new_id = || self.start.ids.transaction_id().to_string();
+        let new_id = || self.start.ids.transaction_id().to_string();
         let (declined, fenced, brief) = (new_id(), new_id(), new_id());
 
         let too_much = Transfer { amount: 1_000_000_000_000, ..transfer };
