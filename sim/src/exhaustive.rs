@@ -139,11 +139,11 @@ impl Found {
     }
 }
 
-/// The points that were reached after the world was set up.
+/// The points that were reached while a fault could strike: after the world was set up, and until the faults ended.
 fn points_of(report: &Report) -> Vec<&'static str> {
     let before = &report.outcome.points_before;
     let reached =
-        report.outcome.points.iter().filter(|(point, count)| before.get(*point).unwrap_or(&0) < *count);
+        report.outcome.points_busy.iter().filter(|(point, count)| before.get(*point).unwrap_or(&0) < *count);
     reached.map(|(point, _)| *point).filter(|point| FAULT_POINTS.contains(point)).collect()
 }
 

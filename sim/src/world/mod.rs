@@ -51,6 +51,8 @@ pub struct Outcome {
     pub points: BTreeMap<&'static str, u64>,
     /// How often before the world was set up.
     pub points_before: BTreeMap<&'static str, u64>,
+    /// How often until the faults ended.
+    pub points_busy: BTreeMap<&'static str, u64>,
     /// What befell whom at which point.
     pub struck: Vec<(Host, Strike)>,
     /// Points at which a program died.
@@ -192,6 +194,7 @@ struct Driver<'a> {
     begun: Option<Duration>,
     ended_busy: Option<Duration>,
     points_before: BTreeMap<&'static str, u64>,
+    points_busy: BTreeMap<&'static str, u64>,
     died_at: Vec<(Host, &'static str)>,
     failures: Vec<String>,
     unknown_commits: u64,
@@ -227,6 +230,7 @@ impl<'a> Driver<'a> {
             begun: None,
             ended_busy: None,
             points_before: BTreeMap::new(),
+            points_busy: BTreeMap::new(),
             died_at: Vec::new(),
             failures: Vec::new(),
             unknown_commits: 0,
@@ -289,6 +293,7 @@ impl<'a> Driver<'a> {
             hash: state.trace.hash(),
             points: state.points.clone(),
             points_before: self.points_before.clone(),
+            points_busy: self.points_busy.clone(),
             struck: state.struck.clone(),
             died_at: self.died_at.clone(),
             failures: self.failures.clone(),
@@ -556,6 +561,7 @@ impl<'a> Driver<'a> {
     /// No more faults: everything has to end now.
     fn end_faults(&mut self, now: Duration) {
         self.ended_busy = Some(now);
+        self.points_busy = self.world.shared.lock().points.clone();
         self.troubles.clear();
         self.set_wires(false);
         self.make_room();
