@@ -179,10 +179,21 @@ impl Auditor {
         let held = told(self.ledger.hold_transaction(hold).await, |response| response.outcome);
         if held.is_ok_and(|(_, state)| state == i32::from(TransactionState::Held)) {
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-            let cancel = CancelTransactionRequest { transaction_id: brief, terminal_id: terminal };
+            let cancel = CancelTransactionRequest { transaction_id: brief.clone(), terminal_id: terminal };
             let ended = told(self.ledger.cancel_transaction(cancel).await, |response| response.outcome);
-            let expired =
-                ended.is_err() || ended.is_ok_and(|(_, state)| state == i32::from(TransactionState::Expired));
+            // On the ledger's clock, which may have been put back.
+            let steps =
+                evidence::recorded(&self.books).map_or_else(|_| Vec::new(), |recorded| recorded.steps);
+            let end = steps.iter().find_map(|step| match &step.action {
+                Action::Hold { expire_time, .. } if step.id.to_string() == brief => Some(*expire_time),
+                _ => None,
+            });
+            let cancelled_late = steps.iter().any(|step| {
+                step.id.to_string() == brief
+                    && matches!(step.action, Action::Cancel { .. })
+                    && end.is_none_or(|end| step.commit_time >= end)
+            });
+            let expired = ended.is_err() || !cancelled_late;
             self.note(23, "a hold ends with its lifetime", expired, format!("{ended:?}"));
         }
     }
