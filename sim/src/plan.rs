@@ -131,7 +131,7 @@ pub enum Trouble {
     Crash(Host, Duration),
     /// The host is not heard for a while, and then everything that it said and was told comes at once.
     Pause(Host, Duration),
-    /// Two hosts lose everything between them for a while.
+    /// Two hosts hear nothing of each other for a while; to a connection that outlives it, that is a delay.
     Partition(Host, Host, Duration),
     /// The host's clock is so many seconds ahead from now on.
     Clock(Host, i64),

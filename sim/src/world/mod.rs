@@ -460,7 +460,7 @@ impl<'a> Driver<'a> {
             match what {
                 Later::Release(host) => self.for_neighbours(host, Sim::release),
                 Later::RepairAll(host) => self.for_neighbours(host, Sim::repair),
-                Later::Repair(one, other) => self.sim.repair(one.name(), other.name()),
+                Later::Repair(one, other) => self.sim.release(one.name(), other.name()),
             }
         }
     }
@@ -494,7 +494,8 @@ impl<'a> Driver<'a> {
                 self.later.push((now + *away, Later::Release(*host)));
             }
             Trouble::Partition(one, other, away) => {
-                self.sim.partition(one.name(), other.name());
+                // TCP sends again what was lost, so to a connection that outlives it a partition is a delay.
+                self.sim.hold(one.name(), other.name());
                 self.later.push((now + *away, Later::Repair(*one, *other)));
             }
             Trouble::Clock(host, seconds) => {
