@@ -26,6 +26,9 @@ pub struct Cli {
     /// Run this seed and print what happened.
     #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
     pub seed: Option<u64>,
+    /// With --seed: also print what the programs logged.
+    #[arg(long, requires = "seed", conflicts_with = "json")]
+    pub log: bool,
     /// Run so many seeds.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub seeds: u64,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use atm_sim::check::Violation;
 use atm_sim::cli::Cli;
+use atm_sim::evidence::LogLine;
 use atm_sim::exhaustive::{self, Found};
 use atm_sim::planted;
 use atm_sim::run::{self, Report, Summary};
@@ -40,8 +41,8 @@ fn one(cli: &Cli, seed: u64) -> ExitCode {
     if cli.json {
         println!("{}", report_as_json(&report));
     } else {
-        for event in &report.outcome.events {
-            println!("{event}");
+        for line in timeline(cli, &report) {
+            println!("{line}");
         }
         println!("trace hash {}", report.outcome.hash);
         for (situation, count) in situations::reached(&report.outcome) {
@@ -50,6 +51,18 @@ fn one(cli: &Cli, seed: u64) -> ExitCode {
         tell_violations(seed, &report.violations, cli);
     }
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) }
+}
+
+/// What happened, and with --log what was logged, each line at its time.
+fn timeline(cli: &Cli, report: &Report) -> Vec<String> {
+    let events = report.outcome.events.iter().map(|event| (event.at, event.to_string()));
+    let logged = report.outcome.evidence.log.iter().filter(|_| cli.log).map(|line| {
+        let LogLine { at, level, target, text } = line;
+        (*at, format!("{:>9.3}s    {level} {target}: {text}", at.as_secs_f64()))
+    });
+    let mut lines: Vec<_> = events.chain(logged).collect();
+    lines.sort_by_key(|(at, _)| *at);
+    lines.into_iter().map(|(_, line)| line).collect()
 }
 
 fn exhaustive(cli: &Cli) -> ExitCode {

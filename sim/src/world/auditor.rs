@@ -70,17 +70,17 @@ impl Auditor {
         for first in &firsts {
             self.ask_again(first, &recorded.steps).await;
         }
-        let after = evidence::recorded(&self.books).map_or(0, |recorded| recorded.head.sequence);
-        // Holds may expire meanwhile, and nothing else.
-        let expired = evidence::steps_after(&self.books, before).map_or(0, |(_, steps)| {
-            steps.iter().filter(|step| matches!(step.action, Action::Expire { .. })).count() as u64
-        });
-        self.note(
-            4,
-            "asking again for what is recorded adds no step",
-            after == before + expired,
-            format!("{before} to {after}"),
+        // Holds may expire meanwhile, and machines may tell of cash that they moved.
+        let added: Vec<Step> = evidence::steps_after(&self.books, before).map_or_else(
+            |_| Vec::new(),
+            |(_, steps)| {
+                let asked = |step: &Step| firsts.iter().any(|first| first.id == step.id);
+                let expired = |step: &Step| matches!(step.action, Action::Expire { .. });
+                steps.into_iter().filter(|step| asked(step) && !expired(step)).collect()
+            },
         );
+        let ids: Vec<String> = added.iter().map(|step| format!("{}/{}", step.id, step.ordinal)).collect();
+        self.note(4, "asking again for what is recorded adds no step", ids.is_empty(), ids.join(", "));
         self.try_new_ids(&recorded.steps).await;
         self.try_sessions(machine_key).await;
         self.guess(machine_key).await;
