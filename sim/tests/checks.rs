@@ -140,7 +140,8 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         run.ledger.steps[at].action = Done::Tombstone;
     });
     damaged(14, &|run| {
-        let last = run.ledger.steps.len() - 3;
+        // The last steps are the auditor's own, of which no machine was told.
+        let last = run.ledger.steps.len() / 2;
         run.ledger.steps.truncate(last);
     });
     damaged(14, &|run| run.ledger.damage = Some("a bit was flipped".to_owned()));
