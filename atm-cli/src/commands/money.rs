@@ -82,6 +82,7 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
         Err(failure) => return machine.not_let_in(&order.intent, failure),
     };
     drop(pin);
+    machine.let_in().map_err(|error| flow::journal_before(&error))?;
     machine.enrol().map_err(|error| flow::journal_before(&error))?;
     let receipt = machine.perform(&session, &order, deadline).await;
     machine.bank.log_out(&session).await;

@@ -33,21 +33,26 @@ impl Machine {
     /// may have decided anew, for instance after the bank itself had lost what it knew of this machine.
     pub(crate) async fn sign_on(&mut self, deadline: Deadline) -> Result<(), Failure> {
         let status = self.journal.status().map_err(|error| journal_before(&error))?;
-        self.sign_on_once(deadline).await?;
+        let bound = self.sign_on_once(deadline).await?;
         // A start that was left over has the same id on every copy of the disk, and each of them may repeat it. Of the
         // starts that follow it only one is let in.
-        if status.pending.is_some() { self.sign_on_once(deadline).await } else { Ok(()) }
+        if bound && status.pending.is_some() {
+            self.sign_on_once(deadline).await?;
+        }
+        Ok(())
     }
 
-    async fn sign_on_once(&mut self, deadline: Deadline) -> Result<(), Failure> {
+    /// Signs on with the start that is pending, or with a new one. Whether the bank recorded it, which it does once the
+    /// name is bound to this machine.
+    async fn sign_on_once(&mut self, deadline: Deadline) -> Result<bool, Failure> {
         let outage = self.journal.status().map_err(|error| journal_before(&error))?.outage;
         let boot = self.journal.boot(self.ids.uuid_v7()).map_err(|error| journal_before(&error))?;
         match self.bank.sign_on(boot, deadline).await {
             Ok(answer) => {
                 self.check_currency(&answer)?;
                 let remembers = self.is_remembered(deadline).await?;
-                self.signed_on(boot, outage, answer.commit_sequence, remembers)
-                    .map_err(|error| journal_before(&error))
+                self.signed_on(boot, outage, &answer, remembers).map_err(|error| journal_before(&error))?;
+                Ok(answer.bound)
             }
             Err(error) => match error.status.code() {
                 Code::FailedPrecondition
@@ -77,15 +82,27 @@ impl Machine {
         }
     }
 
-    /// The bank let this start in; this is how far its books go, and whether they have what this machine was told.
+    /// The bank let a customer in at this start, which it has recorded by then at the latest.
+    pub(crate) fn let_in(&mut self) -> Result<(), JournalError> {
+        self.journal.booted()
+    }
+
+    /// The bank let this start in; whether it remembers what this machine was told.
+    ///
+    /// A start counts once the bank has recorded it. Until then every start is the same one: if each had an id of its
+    /// own, a copy of an early one that a network delivers late could be the first that the bank records, and the
+    /// machine would be fenced off by its own past.
     fn signed_on(
         &mut self,
         boot: Boot,
         outage: Option<Outage>,
-        head: u64,
+        answer: &SignOnResponse,
         remembers: bool,
     ) -> Result<(), JournalError> {
-        self.journal.booted()?;
+        let head = answer.commit_sequence;
+        if answer.bound {
+            self.journal.booted()?;
+        }
         self.boot = Some(boot);
         if outage == Some(Outage::FencedOff) {
             self.journal.serve_again(self.journal.seen())?;
