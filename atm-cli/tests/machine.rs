@@ -143,6 +143,29 @@ fn a_fenced_off_machine_serves_again_when_the_bank_has_decided_for_it() {
 }
 
 #[test]
+fn a_new_machine_is_in_its_first_start_until_the_bank_records_one() {
+    let house = house();
+    let customer = house.customer("1000");
+    let atm = Atm::new(&house.gateway);
+    let starts = || {
+        let count = "SELECT count(*) FROM steps WHERE event = ?1";
+        let journal = rusqlite::Connection::open(atm.journal()).unwrap();
+        ["BOOT_PENDING", "BOOTED"]
+            .map(|event| journal.query_row(count, [event], |row| row.get::<_, u32>(0)).unwrap())
+    };
+    // Its name is nobody's until somebody shows a right PIN. A sign-on that is delivered late must not be the first that
+    // the bank records unless it is that of the start which is under way.
+    for _ in 0..3 {
+        assert_eq!(atm.run(&["recover"]).code, 0);
+        assert_eq!(starts(), [1, 0]);
+    }
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    assert_eq!(starts(), [1, 1], "the log-in bound the name to this machine and this start");
+    assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
+    assert_eq!(starts(), [2, 2]);
+}
+
+#[test]
 fn of_two_machines_with_one_disk_that_was_copied_while_a_start_was_under_way_one_pays_out() {
     let house = house();
     let customer = house.customer("1000");

@@ -6,8 +6,8 @@ use atm_sim::situations::Situation;
 
 /// Few enough for a build that is not optimised.
 const SEEDS: u64 = 24;
-/// After the seeds that docs/SIMULATOR.md names as not yet explained.
-const FIRST: u64 = 14;
+/// Among them 13, in which a late copy of an early sign-on once fenced a machine off for good.
+const FIRST: u64 = 1;
 
 #[test]
 fn nothing_is_violated_and_the_plans_reach_what_matters() {
