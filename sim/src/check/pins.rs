@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use atm_auth::domain::REMEMBERED;
 use atm_proto::gateway::{LogInRequest, LogInResponse};
 use prost::Message;
 
 use super::Violation;
 use super::decode::answer;
-use crate::evidence::{AttemptRow, Evidence};
+use crate::evidence::{AttemptRow, AttemptSummary, Evidence};
 
 /// So many wrong PINs in a row are verified at most.
 const MOST: usize = 3;
@@ -49,16 +50,33 @@ fn cards(evidence: &Evidence) -> BTreeMap<String, Card<'_>> {
 
 impl Card<'_> {
     /// How many distinct wrong attempts there were since the last reset at `until`: at least and at most, since what
-    /// was seen in the same moment as the reset may have come before or after it.
+    /// was seen in the same moment as the reset may have come before or after it, and since auth forgets an attempt
+    /// when its clock is set wrong by a minute.
     fn count(&self, until: Duration) -> (usize, usize) {
         let reset = self.resets.iter().rev().find(|reset| **reset <= until).copied();
-        let of = |since: &dyn Fn(Duration) -> bool| {
+        let rows = |since: &dyn Fn(Duration) -> bool| -> Vec<&AttemptSummary> {
             let rows = self.wrong.iter().filter(|row| row.seen <= until && since(row.seen));
-            rows.map(|row| &row.attempt.attempt_id).collect::<BTreeSet<_>>().len()
+            rows.map(|row| &row.attempt).collect()
         };
-        let Some(reset) = reset else { return (of(&|_| true), of(&|_| true)) };
-        (of(&|seen| seen > reset), of(&|seen| seen >= reset))
+        let (least, most) = match reset {
+            None => (rows(&|_| true), rows(&|_| true)),
+            Some(reset) => (rows(&|seen| seen > reset), rows(&|seen| seen >= reset)),
+        };
+        let distinct: BTreeSet<_> = least.iter().map(|attempt| &attempt.attempt_id).collect();
+        (distinct.len(), most.len() - remembered(&most))
     }
+}
+
+/// How many of the attempts were repeats that auth should have known.
+fn remembered(attempts: &[&AttemptSummary]) -> usize {
+    let is_known = |(index, attempt): (usize, &&AttemptSummary)| {
+        attempts[..index].iter().any(|before| {
+            before.attempt_id == attempt.attempt_id
+                && attempt.time.saturating_since(before.time) < REMEMBERED
+                && before.time.saturating_since(attempt.time) < REMEMBERED
+        })
+    };
+    attempts.iter().enumerate().filter(|attempt| is_known(*attempt)).count()
 }
 
 /// 19: at most three wrong PINs are verified between resets.
