@@ -94,6 +94,8 @@ fn one_transaction(
 fn on_a_wire_that_loses_repeats_delays_and_resets_every_transaction_ends_exactly_once() {
     let house = house();
     let (mut ends, mut faults) = (HashMap::<i32, u32>::new(), Counts::default());
+    // The sign-on, the question for what the bank acknowledged last, and the log-in.
+    const LET_IN: u32 = 3;
     // From a bad wire to one on which nine attempts in ten fail.
     let seeds = [(11, 15), (12, 15), (13, 25), (14, 45)];
     let other = house.customer("0");
@@ -111,7 +113,11 @@ fn on_a_wire_that_loses_repeats_delays_and_resets_every_transaction_ends_exactly
                         .map(|number| {
                             // Now and then the bank falls silent once the customer is in.
                             let silent = number % 5 == 4;
-                            proxy.set(if silent { Mode::SwallowAnswersAfter(2) } else { Mode::Random(loss) });
+                            proxy.set(if silent {
+                                Mode::SwallowAnswersAfter(LET_IN)
+                            } else {
+                                Mode::Random(loss)
+                            });
                             one_transaction(&atm, &customer, other, &mut choices, seed)
                         })
                         .collect();
