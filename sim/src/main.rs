@@ -1,5 +1,6 @@
 //! Runs the simulator and says what it found.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use atm_sim::check::Violation;
@@ -12,6 +13,13 @@ use atm_sim::situations;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+
+/// Prints a line. A reader who has seen enough, as `head` has, is no reason to panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 const VIOLATED: u8 = 1;
 const TOO_FEW_SITUATIONS: u8 = 4;
@@ -39,14 +47,14 @@ fn one(cli: &Cli, seed: u64) -> ExitCode {
         }
     };
     if cli.json {
-        println!("{}", report_as_json(&report));
+        say!("{}", report_as_json(&report));
     } else {
         for line in timeline(cli, &report) {
-            println!("{line}");
+            say!("{line}");
         }
-        println!("trace hash {}", report.outcome.hash);
+        say!("trace hash {}", report.outcome.hash);
         for (situation, count) in situations::reached(&report.outcome) {
-            println!("  {count:>6}  {}", situation.name());
+            say!("  {count:>6}  {}", situation.name());
         }
         tell_violations(seed, &report.violations, cli);
     }
@@ -80,7 +88,7 @@ fn exhaustive(cli: &Cli) -> ExitCode {
         }
     };
     if cli.json {
-        println!("{}", found_as_json(&found));
+        say!("{}", found_as_json(&found));
     } else {
         tell_found(&found);
     }
@@ -95,32 +103,33 @@ fn exhaustive(cli: &Cli) -> ExitCode {
 
 fn tell_found(found: &Found) {
     let points = run::FAULT_POINTS.len();
-    println!(
+    say!(
         "{points} fault points in the sources; {} scenarios reach {} of them",
-        found.scenarios, found.reached
+        found.scenarios,
+        found.reached
     );
     for (point, where_then) in exhaustive::ELSEWHERE {
-        println!("  {point}: {where_then}");
+        say!("  {point}: {where_then}");
     }
     for point in &found.never_reached {
-        println!("  never reached: {point}");
+        say!("  never reached: {point}");
     }
-    println!("{} single faults:", found.singles);
+    say!("{} single faults:", found.singles);
     for (blow, count) in &found.blows {
-        println!("  {count:>6}  {blow:?}");
+        say!("  {count:>6}  {blow:?}");
     }
     for label in &found.missed {
-        println!("  did not strike: {label}");
+        say!("  did not strike: {label}");
     }
-    println!("{} ordered pairs; in {} of them both struck", found.pairs, found.both);
+    say!("{} ordered pairs; in {} of them both struck", found.pairs, found.both);
     for (label, violations) in &found.violations {
-        println!("{label}:");
+        say!("{label}:");
         for Violation { invariant, what } in violations {
-            println!("  invariant {invariant}: {what}");
+            say!("  invariant {invariant}: {what}");
         }
     }
     if found.violations.is_empty() {
-        println!("Nothing was violated.");
+        say!("Nothing was violated.");
     }
 }
 
@@ -164,7 +173,7 @@ fn many(cli: &Cli) -> ExitCode {
     bar.finish_and_clear();
     let too_few = summary.runs >= ENOUGH_RUNS && cli.plant.is_none() && !summary.missing().is_empty();
     if cli.json {
-        println!("{}", summary_as_json(cli, &summary));
+        say!("{}", summary_as_json(cli, &summary));
     } else {
         tell(cli, &summary);
     }
@@ -179,15 +188,15 @@ fn many(cli: &Cli) -> ExitCode {
 
 /// Tests the tester: a bug that survives is a hole in the checks.
 fn planted_bugs(cli: &Cli) -> ExitCode {
-    println!("{}", planted::HEADING);
+    say!("{}", planted::HEADING);
     let threads = cli.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let hunts = planted::hunt_all(cli.from, cli.seeds, cli.rate_runs, threads, |hunt| println!("{hunt}"));
+    let hunts = planted::hunt_all(cli.from, cli.seeds, cli.rate_runs, threads, |hunt| say!("{hunt}"));
     let mut code = ExitCode::SUCCESS;
     for hunt in hunts {
         match hunt {
             Ok(hunt) if hunt.first.is_some() => {}
             Ok(hunt) => {
-                println!("{} survived {} runs: {}", hunt.bug.name(), hunt.seeds, hunt.bug.what());
+                say!("{} survived {} runs: {}", hunt.bug.name(), hunt.seeds, hunt.bug.what());
                 code = ExitCode::from(VIOLATED);
             }
             Err(error) => {
@@ -201,22 +210,22 @@ fn planted_bugs(cli: &Cli) -> ExitCode {
 
 fn tell(cli: &Cli, summary: &Summary) {
     let Summary { runs, transactions, steps, .. } = summary;
-    println!("{runs} runs, {transactions} transactions, {steps} steps in the books");
+    say!("{runs} runs, {transactions} transactions, {steps} steps in the books");
     let points = run::FAULT_POINTS;
     let reached = points.iter().filter(|point| summary.points.contains_key(*point)).count();
-    println!("{reached} of {} fault points reached", points.len());
+    say!("{reached} of {} fault points reached", points.len());
     for point in points.iter().filter(|point| !summary.points.contains_key(*point)) {
-        println!("  never reached: {point}");
+        say!("  never reached: {point}");
     }
-    println!("Situations reached:");
+    say!("Situations reached:");
     for (situation, count) in &summary.situations {
-        println!("  {count:>8}  {}", situation.name());
+        say!("  {count:>8}  {}", situation.name());
     }
     for situation in summary.missing() {
-        println!("  {:>8}  {}", "never", situation.name());
+        say!("  {:>8}  {}", "never", situation.name());
     }
     for error in &summary.errors {
-        println!("{error}");
+        say!("{error}");
     }
     for (seed, violations) in &summary.violations {
         tell_violations(*seed, violations, cli);
@@ -224,7 +233,7 @@ fn tell(cli: &Cli, summary: &Summary) {
     if summary.violations.is_empty() {
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
         let most = 3.0 / summary.runs.max(1) as f64;
-        println!("No violation in {runs} runs: at most {most:.2e} a run, at 95 %");
+        say!("No violation in {runs} runs: at most {most:.2e} a run, at 95 %");
     }
 }
 
@@ -232,12 +241,12 @@ fn tell_violations(seed: u64, violations: &[Violation], cli: &Cli) {
     if violations.is_empty() {
         return;
     }
-    println!("Seed {seed}:");
+    say!("Seed {seed}:");
     for Violation { invariant, what } in violations {
-        println!("  invariant {invariant}: {what}");
+        say!("  invariant {invariant}: {what}");
     }
     let plant = cli.plant.map(|bug| format!(" --plant {}", bug.name())).unwrap_or_default();
-    println!("  replay: cargo run -p atm-sim -- --seed {seed}{plant}");
+    say!("  replay: cargo run -p atm-sim -- --seed {seed}{plant}");
 }
 
 fn report_as_json(report: &Report) -> serde_json::Value {
