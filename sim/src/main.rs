@@ -14,6 +14,9 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Prints a line. A reader who has seen enough, as `head` has, is no reason to panic.
 macro_rules! say {
     ($($text:tt)*) => {{

@@ -9,6 +9,7 @@ use atm_ledger::storage::Head;
 use atm_ledger_core::Action;
 
 use super::World;
+use super::machine::Machine;
 use super::shared::Host;
 use crate::evidence::{AttemptRow, AttemptSummary, CountChange};
 
@@ -32,6 +33,8 @@ struct Seen {
     journal_sequence: i64,
     device_commits: u64,
     dispenses: BTreeMap<String, &'static str>,
+    /// What was open in the journal, and how many commits it had then.
+    open: Option<(u64, Vec<String>)>,
 }
 
 impl Observer {
@@ -138,31 +141,33 @@ impl Observer {
         }
     }
 
-    /// Whether every transaction of every machine has ended or waits for a person, and the bank knows all cash that
-    /// moved.
-    pub(super) fn all_is_settled(&self, world: &World) -> bool {
-        self.what_is_open(world).is_empty()
-    }
-
-    /// What has not ended yet, in words; empty when everything has.
-    pub(super) fn what_is_open(&self, world: &World) -> String {
-        let mut open = Vec::new();
-        for (index, machine) in world.machines.iter().enumerate() {
-            let Ok(journal) = simulation::journal_evidence(&machine.journal) else { continue };
-            let host = Host::Machine(index);
-            for record in journal.records.iter().filter(|record| !record.is_over && record.state != "SUSPECT")
-            {
-                open.push(format!("{host} has {} in {}", record.id, record.state));
-            }
-            for movement in journal.movements.iter().filter(|movement| movement.state == "PENDING") {
-                open.push(format!("{host} has not told of movement {}", movement.id));
-            }
-            if let Some(outage) = journal.outage {
-                open.push(format!("{host} is out of service: {outage}"));
+    /// What has not ended yet, in words; empty when every transaction of every machine has ended or waits for a person,
+    /// and the bank knows all cash that moved.
+    pub(super) fn what_is_open(&mut self, world: &World) -> String {
+        for (index, (machine, seen)) in world.machines.iter().zip(&mut self.machines).enumerate() {
+            let commits = machine.journal.commits();
+            if seen.open.as_ref().is_none_or(|(known, _)| *known != commits) {
+                seen.open = Some((commits, open_in(Host::Machine(index), machine)));
             }
         }
-        open.join("; ")
+        let open = self.machines.iter().filter_map(|seen| seen.open.as_ref());
+        open.flat_map(|(_, open)| open).map(String::as_str).collect::<Vec<_>>().join("; ")
     }
+}
+
+fn open_in(host: Host, machine: &Machine) -> Vec<String> {
+    let Ok(journal) = simulation::journal_evidence(&machine.journal) else { return Vec::new() };
+    let mut open = Vec::new();
+    for record in journal.records.iter().filter(|record| !record.is_over && record.state != "SUSPECT") {
+        open.push(format!("{host} has {} in {}", record.id, record.state));
+    }
+    for movement in journal.movements.iter().filter(|movement| movement.state == "PENDING") {
+        open.push(format!("{host} has not told of movement {}", movement.id));
+    }
+    if let Some(outage) = journal.outage {
+        open.push(format!("{host} is out of service: {outage}"));
+    }
+    open
 }
 
 fn words(action: &Action) -> String {
