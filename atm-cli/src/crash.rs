@@ -6,6 +6,8 @@
 
 use std::sync::OnceLock;
 
+pub(crate) use atm_faults::die;
+
 /// Every crash point there is, in the order of their names.
 pub(crate) const ALL: &[&str] = include!(concat!(env!("OUT_DIR"), "/crash_points.rs"));
 
@@ -31,15 +33,6 @@ pub(crate) fn reached(name: &'static str) {
     tracing::trace!(target: "crash_point", point = name);
     if CHOSEN.get().is_some_and(|chosen| chosen == name) {
         die();
-    }
-}
-
-/// Ends the process as the kernel does: nothing is flushed, no destructor runs.
-pub(crate) fn die() -> ! {
-    loop {
-        // It cannot fail for a process and itself; should it all the same, nothing may go on from here.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        std::thread::park();
     }
 }
 
