@@ -1,6 +1,6 @@
 //! A whole bank of real processes in a temporary directory, and the customers of an experiment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -43,7 +43,7 @@ pub type Books = LedgerServiceClient<InterceptedService<Channel, AttachToken>>;
 /// The three services, running.
 pub struct Bank {
     directory: TempDir,
-    _auth: Process,
+    auth: Mutex<Process>,
     ledger: Mutex<Process>,
     gateway: Mutex<Process>,
     gateway_url: String,
@@ -76,14 +76,14 @@ impl Bank {
             SecretFile::create_or_load(&directory.path().join(secret), &SystemIds)?;
         }
         let token = ["--service-token-file".to_owned(), at("service.token")];
-        let start = async |name: &str, own: Vec<String>| {
+        let start = async |name: &str, program: &Path, own: Vec<String>| {
             let arguments = own.into_iter().chain(token.iter().cloned()).collect();
             let log = directory.path().join(format!("{name}.log"));
-            Process::start(binaries.path(name), arguments, log).await
+            Process::start(program.to_owned(), arguments, log).await
         };
         let own = ["--data", &at("auth"), "--pepper-file", &at("pepper"), "--session-seconds", "900"];
-        let auth = start("atm-auth", own.map(str::to_owned).to_vec()).await?;
-        let ledger = start("atm-ledger", vec!["--data".to_owned(), at("ledger")]).await?;
+        let auth = start("auth", &binaries.auth, own.map(str::to_owned).to_vec()).await?;
+        let ledger = start("ledger", &binaries.ledger, vec!["--data".to_owned(), at("ledger")]).await?;
         let own = [
             "--operator-token-file",
             &at("operator.token"),
@@ -92,12 +92,12 @@ impl Bank {
             "--ledger",
             &ledger.url(),
         ];
-        let gateway = start("atm-gateway", own.map(str::to_owned).to_vec()).await?;
+        let gateway = start("gateway", &binaries.gateway, own.map(str::to_owned).to_vec()).await?;
         Ok(Self {
             gateway_url: gateway.url(),
             ledger_url: ledger.url(),
             directory,
-            _auth: auth,
+            auth: Mutex::new(auth),
             ledger: Mutex::new(ledger),
             gateway: Mutex::new(gateway),
         })
@@ -108,16 +108,26 @@ impl Bank {
         &self.gateway_url
     }
 
+    /// What operators show to the gateway.
+    pub fn operator_token_file(&self) -> PathBuf {
+        self.directory.path().join("operator.token")
+    }
+
+    /// One of its processes.
+    pub fn process(&self, victim: Victim) -> &Mutex<Process> {
+        match victim {
+            Victim::Auth => &self.auth,
+            Victim::Ledger => &self.ledger,
+            Victim::Gateway => &self.gateway,
+        }
+    }
+
     /// Kills a process and starts it again.
     ///
     /// # Errors
     /// When it does not come back.
     pub async fn kill(&self, victim: Victim) -> anyhow::Result<()> {
-        let process = match victim {
-            Victim::Ledger => &self.ledger,
-            Victim::Gateway => &self.gateway,
-        };
-        process.lock().await.kill_and_restart().await
+        self.process(victim).lock().await.kill_and_restart().await
     }
 
     /// Opens an account with [`OPENING`] on it, and logs its holder in at a machine of their own.
@@ -125,7 +135,7 @@ impl Bank {
     /// # Errors
     /// When the bank refuses.
     pub async fn customer(&self, number: u32) -> anyhow::Result<Customer> {
-        let operator = token(&self.directory.path().join("operator.token"))?;
+        let operator = token(&self.operator_token_file())?;
         let mut admin =
             AdminServiceClient::with_interceptor(channel(&self.gateway_url)?, AttachToken::new(operator));
         let account_number = format!("lab-{number}");

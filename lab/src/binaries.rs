@@ -5,9 +5,16 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// The directory with the programs of auth, ledger and gateway.
+/// Where the programs are.
 #[derive(Clone, Debug)]
-pub struct Binaries(PathBuf);
+pub struct Binaries {
+    /// Auth.
+    pub auth: PathBuf,
+    /// The ledger.
+    pub ledger: PathBuf,
+    /// The gateway.
+    pub gateway: PathBuf,
+}
 
 const NAMES: [&str; 3] = ["atm-auth", "atm-ledger", "atm-gateway"];
 
@@ -29,12 +36,8 @@ impl Binaries {
         if !complete(&directory) {
             bail!("{} are not in {}; {HELP}", NAMES.join(", "), directory.display());
         }
-        Ok(Self(directory))
-    }
-
-    /// Where one of them is.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        let [auth, ledger, gateway] = NAMES.map(|name| directory.join(name));
+        Ok(Self { auth, ledger, gateway })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -31,7 +31,7 @@ impl Process {
     /// When it cannot be started or ends at once, with what it logged last.
     pub async fn start(program: PathBuf, arguments: Vec<String>, log: PathBuf) -> anyhow::Result<Self> {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (child, address) = spawn(&program, &arguments, &log, anywhere).await?;
+        let (child, address) = spawn(&program, &arguments, &[], &log, anywhere).await?;
         let process = Self { program, arguments, log, child, address };
         process.serves().await?;
         Ok(process)
@@ -47,27 +47,79 @@ impl Process {
     /// # Errors
     /// When it does not come back.
     pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("the process cannot be killed")?;
-        let (child, _) = spawn(&self.program, &self.arguments, &self.log, self.address).await?;
-        self.child = child;
+        self.kill().await?;
+        self.start_again(&[]).await?;
         self.serves().await
     }
 
-    async fn serves(&self) -> anyhow::Result<()> {
+    /// `kill -9`; returns when there is no process any more.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("the process cannot be killed")
+    }
+
+    /// Starts it at the same address with this environment, once it has ended; returns when it says that it listens,
+    /// which may be before it serves.
+    ///
+    /// # Errors
+    /// When it ends before it listens.
+    pub async fn start_again(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
+        let (child, _) = spawn(&self.program, &self.arguments, environment, &self.log, self.address).await?;
+        self.child = child;
+        Ok(())
+    }
+
+    /// Its number, as long as it has not ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        let ended = within(PATIENCE, self.child.wait()).await;
+        ended
+            .with_context(|| format!("{} does not end", self.program.display()))?
+            .context("it cannot be waited for")
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn serves(&self) -> anyhow::Result<()> {
         let url = self.url();
         let waiting = async {
             while !atm_rpc::server::check_health(&url).await {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, waiting).await.with_context(|| format!("{} does not serve", self.program.display()))
+        within(PATIENCE, waiting).await.with_context(|| format!("{} does not serve", self.program.display()))
     }
+}
+
+/// What comes of it, if it comes in time. Time in which this process itself is held does not count, so that a machine
+/// that sleeps breaks nothing.
+pub async fn within<T>(patience: Duration, future: impl Future<Output = T>) -> Option<T> {
+    const TICK: Duration = Duration::from_millis(100);
+    tokio::pin!(future);
+    for _ in 0..patience.as_millis().div_ceil(TICK.as_millis()) {
+        if let Ok(done) = timeout(TICK, &mut future).await {
+            return Some(done);
+        }
+    }
+    None
 }
 
 /// Starts the program and reads its log until it says where it listens.
 async fn spawn(
     program: &Path,
     arguments: &[String],
+    environment: &[(&str, &str)],
     log: &Path,
     listen: SocketAddr,
 ) -> anyhow::Result<(Child, SocketAddr)> {
@@ -77,6 +129,7 @@ async fn spawn(
         .arg("--listen")
         .arg(listen.to_string())
         .env_clear()
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -88,13 +141,13 @@ async fn spawn(
     let file = file.with_context(|| format!("{} cannot be written", log.display()))?;
     let (listens, told) = oneshot::channel();
     tokio::spawn(copy_log(output, file.into(), listens));
-    match timeout(PATIENCE, told).await {
-        Ok(Ok(address)) => Ok((child, address)),
-        Ok(Err(_)) => {
+    match within(PATIENCE, told).await {
+        Some(Ok(address)) => Ok((child, address)),
+        Some(Err(_)) => {
             let logged = std::fs::read_to_string(log).unwrap_or_default();
             bail!("{name} ended at once: {}", logged.lines().last().unwrap_or("it said nothing"))
         }
-        Err(_) => bail!("{name} does not say where it listens"),
+        None => bail!("{name} does not say where it listens"),
     }
 }
 

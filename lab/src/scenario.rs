@@ -127,9 +127,11 @@ pub struct Kill {
 }
 
 /// A process that can be killed.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub enum Victim {
+    /// Auth.
+    Auth,
     /// The ledger.
     Ledger,
     /// The gateway.

@@ -138,7 +138,7 @@ impl Real {
         let supervisor = format!(
             "while :; do {} --data {} --service-token-file {} --listen 127.0.0.1:{port} 2>>{} & \
              echo $! >{pid}.new; mv {pid}.new {pid}; wait; done",
-            Binaries::find().unwrap().path("atm-ledger").display(),
+            Binaries::find().unwrap().ledger.display(),
             at("books"),
             at("service.token"),
             at("log"),
