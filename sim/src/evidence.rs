@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atm_auth::domain::{Attempt, Card};
-use atm_cli::simulation::{DeviceEvidence, JournalEvidence};
+use atm_cli::simulation::{DeviceEvidence, JournalEvidence, JournalStep};
+use atm_ledger::authorization::Authorizer;
 use atm_ledger::storage::{Batch, Head};
 use atm_ledger_core::{Account, Step};
 use atm_types::{AccountId, Timestamp, TransactionId};
@@ -29,6 +30,8 @@ pub struct Evidence {
     pub auth: AuthEvidence,
     /// The cash machines' disks.
     pub machines: Vec<MachineEvidence>,
+    /// What was asked of the ledger at its door, and what it answered.
+    pub door: Vec<atm_history::Call>,
     /// Every attempt at a call that a machine or an operator made, in the order in which they began.
     pub calls: Vec<Call>,
     /// What customers were told at the end of a key press, in order.
@@ -63,6 +66,8 @@ pub struct LedgerEvidence {
     pub damage: Option<String>,
     /// Every head that was ever the end of the chain on this disk, in the order of the commits.
     pub heads: Vec<(Duration, Head)>,
+    /// What its holds are signed with.
+    pub authorizer: Authorizer,
     /// What is known about accounts.
     pub roles: BTreeMap<AccountId, Role>,
 }
@@ -170,6 +175,8 @@ pub struct MachineEvidence {
     pub terminal_id: String,
     /// What the journal has.
     pub journal: JournalEvidence,
+    /// Every step that was seen in the journal at the end of a tick, in the order in which they were seen.
+    pub written: Vec<JournalStep>,
     /// What the device remembers.
     pub device: DeviceEvidence,
 }

@@ -154,6 +154,9 @@ pub enum Trouble {
     MakeRoom,
     /// A second machine starts with the disk that the first one had a while ago.
     Twin,
+    /// The ledger is not heard for a while; a second one is started on its store and answers in its place until it is
+    /// heard again. Both live from then on.
+    SecondLedger(Duration),
     /// The wires behave, or do not.
     Wires(bool),
 }
@@ -425,6 +428,10 @@ fn troubles(dice: &mut Rng, machines: usize) -> Vec<(Duration, Trouble)> {
     troubles.push((Duration::from_secs(10), Trouble::MakeRoom));
     if dice.u8(..6) == 0 {
         troubles.push((at(dice), Trouble::Twin));
+    }
+    if dice.u8(..6) == 0 {
+        let away = Duration::from_millis(dice.u64(500..15_000));
+        troubles.push((at(dice), Trouble::SecondLedger(away)));
     }
     // A quarter of the time is quiet.
     let mut second = 0;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use atm_ledger_core::{Action, DeclineReason};
 
+use crate::evidence::LogLine;
 use crate::world::{Host, Outcome};
 
 /// Gives each situation its name and a sentence.
@@ -96,6 +97,8 @@ situations! {
     Checkpoint,
     /// Operators put notes in or took them out.
     OperatorsMovedCash,
+    /// A ledger found that another one had written to its store.
+    TwoLedgers,
     /// An attempt at a call was never answered.
     AnswerLost,
 }
@@ -177,7 +180,7 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
     }
     for (host, _) in &outcome.died_at {
         let situation = match host {
-            Host::Ledger => S::LedgerDied,
+            Host::Ledger | Host::SecondLedger => S::LedgerDied,
             Host::Auth => S::AuthDied,
             Host::Gateway => S::GatewayDied,
             Host::Machine(_) => S::MachineDied,
@@ -187,6 +190,8 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
         };
         add(situation, 1);
     }
+    let two = |line: &&LogLine| line.text.contains("another writer moved the head");
+    add(S::TwoLedgers, evidence.log.iter().filter(two).count() as u64);
     add(S::AnswerLost, evidence.calls.iter().filter(|call| call.answer.is_none()).count() as u64);
     counts
 }

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use atm_history::{Answer, State};
 use atm_ledger_core::{Action as Done, Leg};
 use atm_proto::gateway::{
     AuthorizeWithdrawalRequest, AuthorizeWithdrawalResponse, CancelTransactionRequest, GetBalanceResponse,
 };
+use atm_sim::check::linear;
 use atm_sim::evidence::{AttemptRow, AttemptSummary, Call, CountChange, Evidence, LogLine};
 use atm_sim::plan::{Action, Plan};
 use atm_sim::{check, world};
@@ -144,6 +146,7 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         let last = run.ledger.steps.len() / 2;
         run.ledger.steps.truncate(last);
     });
+    damaged(14, &|run| drop(run.machines[0].journal.steps.remove(3)));
     damaged(14, &|run| run.ledger.damage = Some("a bit was flipped".to_owned()));
     damaged(15, &|run| run.ledger.stray_steps = 1);
     damaged(16, &|run| run.ledger.steps[3].commit_sequence += 1);
@@ -170,6 +173,13 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
             call.method != "AuthorizeWithdrawal"
                 || AuthorizeWithdrawalRequest::decode(&call.request[..]).unwrap().transaction_id != id
         });
+    });
+    damaged(17, &|run| {
+        let mut held = run.door.iter_mut().filter_map(|call| match &mut call.answer {
+            Answer::Recorded { outcome, .. } if outcome.state == Some(State::Held) => Some(outcome),
+            _ => None,
+        });
+        held.next().unwrap().balances[0].as_mut().unwrap().available += 1;
     });
     damaged(18, &|run| run.ledger.stored[0][0] ^= 1);
     damaged(19, &|run| {
@@ -202,9 +212,43 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         run.log.push(LogLine { at: run.now, level: "INFO", target: "atm_auth".to_owned(), text });
     });
     damaged(22, &|run| run.machines[0].journal.records[0].last_four = run.secrets[0].text.clone());
+    damaged(23, &|run| {
+        let at = step(run, is_hold);
+        let Done::Hold { expire_time, .. } = &mut run.ledger.steps[at].action else { panic!("it is a hold") };
+        *expire_time = expire_time.saturating_add(Duration::from_secs(1));
+    });
     damaged(23, &|run| run.machines[0].journal.records[0].state = "CAPTURE_PENDING");
     damaged(24, &|run| run.machines[0].journal.records[0].state = "SUSPECT");
 
     checked.dedup();
     assert_eq!(checked, (1..=24).collect::<Vec<u8>>(), "every invariant was broken once");
+}
+
+#[test]
+fn the_search_explains_what_was_answered_at_the_ledgers_door_and_no_answer_that_is_changed() {
+    let withdraw = |customer, amount| Action::Withdraw { customer, amount, right_pin: true, fault: None };
+    let script = |customer| {
+        let actions =
+            [withdraw(customer, 300), Action::Deposit { customer, amount: 50 }, withdraw(customer, 20)];
+        actions.into_iter().map(|action| (Duration::ZERO, action)).collect()
+    };
+    let outcome = world::run(7, Plan::quiet(vec![script(0), script(2)])).unwrap();
+    let windows = linear::windows(&outcome.evidence);
+    assert!(windows.iter().any(linear::Window::has_concurrency), "the machines never met");
+    let mut changed = 0;
+    for mut window in windows {
+        assert!(window.is_explained(), "{window:?}");
+        for index in 0..window.calls.len() {
+            let truth = window.calls[index].clone();
+            if let Answer::Recorded { outcome, .. } = &mut window.calls[index].answer
+                && let Some(balance) = &mut outcome.balances[0]
+            {
+                balance.posted += 1;
+                changed += 1;
+                assert!(!window.is_explained(), "{window:?}");
+            }
+            window.calls[index] = truth;
+        }
+    }
+    assert!(changed > 10, "only {changed} answers were changed");
 }

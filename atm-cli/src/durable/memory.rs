@@ -40,6 +40,9 @@ struct Content {
     commits: u64,
     full: bool,
     reserve: bool,
+    syncs: bool,
+    /// What there was before the last commit, if that was not synced.
+    synced: Option<Connection>,
 }
 
 impl fmt::Debug for SimulatedDisk {
@@ -62,6 +65,8 @@ impl SimulatedDisk {
             commits: 0,
             full: false,
             reserve: false,
+            syncs: true,
+            synced: None,
         };
         Ok(Self { name: PathBuf::from(name), content: Arc::new(Mutex::new(content)) })
     }
@@ -74,8 +79,7 @@ impl SimulatedDisk {
         let copy = Self::new(name)?;
         {
             let (content, mut target) = (self.lock(), copy.lock());
-            let backup = Backup::new(&content.connection, &mut target.connection)?;
-            backup.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+            copy_all(&content.connection, &mut target.connection)?;
         }
         Ok(copy)
     }
@@ -90,6 +94,20 @@ impl SimulatedDisk {
         let mut content = self.lock();
         content.fault = None;
         content.full = false;
+    }
+
+    /// From now on a commit is only safe once the next one is made, as with `synchronous=OFF`.
+    pub fn stop_syncing(&self) {
+        self.lock().syncs = false;
+    }
+
+    /// The power goes: what was not synced is lost.
+    pub fn cut_power(&self) {
+        let mut content = self.lock();
+        if let Some(synced) = content.synced.take() {
+            content.connection = synced;
+            content.dead = true;
+        }
     }
 
     /// How many commits took effect.
@@ -152,6 +170,11 @@ impl Opening {
         let content = &mut *guard;
         self.alive(content)?;
         let fault = content.next_fault();
+        if !content.syncs {
+            let mut synced = Connection::open_in_memory()?;
+            copy_all(&content.connection, &mut synced)?;
+            content.synced = Some(synced);
+        }
         let transaction = content.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
         if fault == Some(DiskFault::Full) {
@@ -206,6 +229,10 @@ impl Content {
     }
 }
 
+fn copy_all(from: &Connection, to: &mut Connection) -> Result<(), rusqlite::Error> {
+    Backup::new(from, to)?.run_to_completion(i32::MAX, Duration::ZERO, None)
+}
+
 fn failure(code: std::os::raw::c_int) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("the simulated disk failed".to_owned()))
 }
@@ -247,6 +274,21 @@ mod tests {
             assert!(insert(&mut opening, 100).is_err(), "dead");
             assert_eq!(sum(&disk.open()), expected, "{fault:?}");
         }
+    }
+
+    #[test]
+    fn a_power_cut_takes_what_was_not_synced_and_nothing_else() {
+        let disk = SimulatedDisk::new("disk").unwrap();
+        let mut opening = disk.open();
+        insert(&mut opening, 1).unwrap();
+        disk.cut_power();
+        assert_eq!(sum(&opening), 1, "synced");
+        disk.stop_syncing();
+        insert(&mut opening, 10).unwrap();
+        insert(&mut opening, 100).unwrap();
+        disk.cut_power();
+        assert!(insert(&mut opening, 1_000).is_err(), "dead");
+        assert_eq!(sum(&disk.open()), 11);
     }
 
     #[test]

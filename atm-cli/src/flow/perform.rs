@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use atm_faults::{Bug, planted};
+use atm_proto::types::TransactionState;
 use atm_rpc::deadline::Deadline;
 use atm_rpc::retry::RetryError;
 use atm_types::TransactionId;
@@ -42,6 +43,9 @@ impl Machine {
                 return Err(id_reused(intent.id, &format!("its {field} differs")));
             }
             if !record.may_begin_again() {
+                if planted(Bug::RepeatedHoldIsPaidOut) {
+                    self.pay_out_on_a_repeat(session, &record, deadline).await?;
+                }
                 return self.resume(record, deadline).await;
             }
         }
@@ -172,6 +176,21 @@ impl Machine {
             }
             _ => Ok(Receipt::of(&record)),
         }
+    }
+
+    /// What a machine does that looks at the outcome, which is frozen, and not at where the transaction stands. Only a
+    /// planted bug calls it.
+    async fn pay_out_on_a_repeat(
+        &mut self,
+        session: &Session,
+        record: &Record,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let answer = self.send(session, &record.intent, deadline).await;
+        if answer.is_ok_and(|answer| answer.outcome.state() == TransactionState::Held) {
+            self.pay_out_again(record).map_err(|error| journal_after(&error, record.id()))?;
+        }
+        Ok(())
     }
 
     /// A machine that does not know how a card's last transaction ended pays out nothing on that card.

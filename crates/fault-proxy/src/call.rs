@@ -17,6 +17,7 @@ use crate::proxy::Shared;
 use crate::rules::Heard;
 use crate::stream::Switch;
 use crate::upstream::{Carried, Unreachable, Upstream};
+use crate::witness;
 
 /// One client's connection, as its calls see it.
 pub(crate) struct Wire {
@@ -124,12 +125,12 @@ impl Wire {
 
     async fn forward(&self, path: &str, number: u64, request: Request<Carried>) -> Answer {
         self.shared.counters.forwarded(path);
-        let answer = self.upstream.send(request).await;
+        let answer = witness::send(&self.upstream, self.shared.witness.as_ref(), path, request).await;
         match answer {
             Ok(answer) => {
                 self.shared.counters.answered(path);
                 self.shared.overtaking.answered(number);
-                Ok(answer.map(BodyExt::boxed_unsync))
+                Ok(answer)
             }
             Err(error) => {
                 tracing::debug!(%error, path, "a call was not answered");

@@ -26,6 +26,7 @@ mod span;
 mod stream;
 mod tcp;
 mod upstream;
+mod witness;
 
 pub use counters::{Counters, Fault, MethodCounters};
 pub use glob::Glob;
@@ -34,3 +35,4 @@ pub use proxy::{Proxy, ProxyError};
 pub use rules::{Break, Calls, Delay, DelayLength, Heard, Moment, Reorder, Rule, RuleError, Rules, Window};
 pub use span::Span;
 pub use tcp::Tcp;
+pub use witness::{Answered, Witness};

@@ -24,6 +24,7 @@ use crate::policy::{Fate, Policy};
 use crate::rules::{Rule, RuleError};
 use crate::stream::{Darkable, Switch};
 use crate::upstream::Upstream;
+use crate::witness::Witness;
 
 /// A proxy in front of one server. Clones are the same proxy.
 #[derive(Clone)]
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) overtaking: Overtaking,
     /// Calls that live on without their clients, too.
     pub(crate) late: TaskTracker,
+    pub(crate) witness: Option<Arc<dyn Witness>>,
 }
 
 /// Why a proxy cannot be made.
@@ -74,6 +76,19 @@ impl Proxy {
         rules: Vec<Rule>,
         dice: Rng,
     ) -> Result<Self, ProxyError> {
+        Self::watched(upstream, network, (rules, dice), None)
+    }
+
+    /// [`Proxy::new`] with somebody who looks at the calls.
+    ///
+    /// # Errors
+    /// [`ProxyError`].
+    pub fn watched(
+        upstream: &str,
+        network: Arc<dyn Connect>,
+        (rules, dice): (Vec<Rule>, Rng),
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Result<Self, ProxyError> {
         let uri: Option<Uri> = upstream.parse().ok();
         let uri =
             uri.filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|it| !it.is_empty()));
@@ -87,6 +102,7 @@ impl Proxy {
             counters: Counters::default(),
             overtaking: Overtaking::default(),
             late,
+            witness,
         });
         Ok(Self { upstream, network, shared })
     }

@@ -53,6 +53,8 @@ bugs! {
     LateCaptureRefused breaks [24];
     /// A suspended withdrawal's money may be spent again.
     SuspensionFreesTheMoney breaks [9];
+    /// A hold's lifetime is counted from the time in its id, which is the cash machine's wall clock.
+    HoldsEndByTheMachinesClock breaks [23];
 
     // The ledger's writer.
     /// Ids that are only on the disk are taken for new.
@@ -79,6 +81,8 @@ bugs! {
     TornCommitStays breaks [15];
     /// A batch of several steps does not list its last one.
     BatchForgetsItsLastStep breaks [16];
+    /// A batch is committed although another ledger has committed since its books were read.
+    HeadIsNotCompared breaks [14, 16];
 
     // Auth.
     /// A fourth wrong PIN is verified before the card is locked.
@@ -101,6 +105,10 @@ bugs! {
     PinsAreLogged breaks [22];
 
     // The cash machine.
+    /// As with `synchronous=OFF` on the journal: what was written last is gone after a power cut.
+    JournalIsNotSynced breaks [14];
+    /// A repeated order whose first answer was HELD is paid out again.
+    RepeatedHoldIsPaidOut breaks [11];
     /// The journal keeps the whole number of the card.
     JournalKeepsTheCardNumber breaks [22];
     /// The books are not told of notes that went to a bin.

@@ -26,6 +26,8 @@ pub enum Rule {
     Decision,
     /// The debits of a step or of the books are not their credits.
     Sums,
+    /// A hold does not end when its caller said.
+    Lifetime,
     /// A step was recorded that nobody had asked for.
     NobodyAsked,
     /// An answer is not one that the model gives at any time during its call.

@@ -73,6 +73,15 @@ async fn each_kind_of_damage_is_seen_and_named() {
     });
     assert_eq!(doubled, [Rule::Decision]);
 
+    // A hold lives longer than was asked for.
+    let longer = damaged(&|history| {
+        let held = |call: &Call| matches!(call.ask, Ask::Hold { .. }) && own(call, State::Held);
+        let id = history.calls[find(history, held)].ask.id().unwrap();
+        let step = history.steps.iter_mut().find(|s| s.outcome.id == id).unwrap();
+        *step.outcome.expire_nanos.as_mut().unwrap() += 1_000_000_000;
+    });
+    assert_eq!(longer[0], Rule::Lifetime);
+
     // More money moved than was asked for.
     let more = damaged(&|history| {
         let step = history.steps.iter_mut().find(|s| s.outcome.state == Some(State::Captured)).unwrap();

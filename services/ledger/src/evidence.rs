@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use atm_ledger_core::{Account, Step};
+use atm_proto::ledger as wire;
 use atm_types::{Clock, Timestamp};
 use jiff::tz::TimeZone;
 
+use crate::authorization::Authorizer;
 use crate::codec::decode_stored;
+use crate::grpc::outcome;
 use crate::read::{no_batch, no_step};
 use crate::storage::{Batch, Head, Readers, StepKey, Store, StoreError, View};
 use crate::writer::{Limits, Writer};
@@ -84,6 +87,11 @@ pub fn steps_after(readers: &dyn Readers, sequence: u64) -> Result<(Head, Vec<St
     }
     steps.retain(|step| step.commit_sequence > sequence);
     Ok((head, steps))
+}
+
+/// A recorded step as the ledger tells it.
+pub fn as_told(step: &Step, authorizer: &Authorizer) -> wire::Step {
+    outcome::step(step, authorizer)
 }
 
 /// The accounts as a ledger has them that starts on this store now, ordered by id.

@@ -1,8 +1,8 @@
-//! The machines' journals: 12 and 24.
+//! The machines' journals: 12, 14 and 24.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use atm_cli::simulation::JournalRecord;
+use atm_cli::simulation::{JournalRecord, JournalStep};
 use atm_types::TransactionId;
 
 use super::Violation;
@@ -40,6 +40,25 @@ pub(super) fn nothing_is_cancelled_after_it_was_presented(evidence: &Evidence) -
         }
     }
     found
+}
+
+/// 14: what was once in a journal stays there, whatever dies.
+pub(super) fn what_was_written_stays(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for machine in &evidence.machines {
+        let there: BTreeSet<(i64, &str, &str)> = machine.journal.steps.iter().map(text_of).collect();
+        let lost = machine.written.iter().find(|step| !there.contains(&text_of(step)));
+        found.extend(lost.map(|step| {
+            let what =
+                format!("{} lost step {}, {} of {}", machine.name, step.sequence, step.event, step.subject);
+            Violation::new(14, what)
+        }));
+    }
+    found
+}
+
+fn text_of(step: &JournalStep) -> (i64, &str, &str) {
+    (step.sequence, &step.subject, &step.event)
 }
 
 /// 24: a withdrawal is suspect only when its device said that it does not know.

@@ -1,6 +1,7 @@
 //! The invariants, as pure functions over the evidence; their numbers are those of docs/ARCHITECTURE.md.
 //!
-//! `books` looks at the ledger's disk alone and `model` replays it; `answers` holds what was told against it; `cash`,
+//! `books` looks at the ledger's disk alone; `model` replays it and judges what was answered at the ledger's door, and
+//! `linear` judges that without the log; `answers` holds what was told against it; `cash`,
 //! `journal` and `ends` look at the machines; `pins` and `secrets` at auth and at everything that is written down.
 
 mod answers;
@@ -9,6 +10,7 @@ mod cash;
 mod decode;
 mod ends;
 mod journal;
+pub mod linear;
 mod model;
 mod pins;
 mod secrets;
@@ -41,6 +43,7 @@ pub const ALWAYS: &[Check] = &[
     books::lives,
     books::chain,
     model::replay,
+    linear::every_window_is_explained,
     answers::told_is_recorded,
     answers::same_id_same_outcome,
     answers::real_time,
@@ -48,6 +51,7 @@ pub const ALWAYS: &[Check] = &[
     cash::dispenses,
     journal::nothing_is_cancelled_after_it_was_presented,
     journal::suspect_only_when_unknown,
+    journal::what_was_written_stays,
     pins::lockout,
     pins::counts,
     pins::sessions,

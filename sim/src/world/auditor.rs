@@ -56,7 +56,7 @@ impl Auditor {
         let network = start.network();
         let channel = |host| lazy_channel_over(&url_of(host), &ChannelConfig::default(), Some(&network)).ok();
         let token = AttachToken::new(secrets.service_token.clone());
-        let ledger = LedgerServiceClient::with_interceptor(channel(Host::Ledger)?, token);
+        let ledger = LedgerServiceClient::with_interceptor(channel(Host::WireToLedger)?, token);
         let gateway = AtmServiceClient::new(channel(Host::Gateway)?);
         Some(Self { start, ledger, gateway, books, cards, probes: Vec::new() })
     }

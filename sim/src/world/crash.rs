@@ -6,14 +6,11 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::World;
 use super::shared::{Death, Host, Shared};
 use crate::plan::{Blow, Strike};
-
-tokio::task_local! {
-    /// Which host's program this task belongs to, where the fault points do not tell.
-    pub(super) static PROGRAM: Host;
-}
 
 /// What a dying program unwinds with.
 #[derive(Debug)]
@@ -25,18 +22,10 @@ pub(super) fn watch(world: &Arc<World>) -> atm_faults::Watching {
     atm_faults::watch(move |point| reached(&world, point))
 }
 
-/// The host whose program stands at a point.
-fn host_of(point: &str) -> Option<Host> {
-    if point.starts_with("LEDGER_") {
-        return Some(Host::Ledger);
-    }
-    if point.starts_with("AUTH_") {
-        return Some(Host::Auth);
-    }
-    if point.starts_with("GATEWAY_") {
-        return Some(Host::Gateway);
-    }
-    PROGRAM.try_with(|host| *host).ok()
+/// The host whose program stands at a point: each host has a runtime of its own.
+fn running(shared: &Shared) -> Option<Host> {
+    let runtime = Handle::try_current().ok()?.id();
+    shared.lock().runtimes.get(&runtime).copied()
 }
 
 /// What a program that reached a point has to do.
@@ -49,8 +38,8 @@ enum Fate {
 }
 
 fn reached(world: &Arc<World>, point: &'static str) {
-    let Some(host) = host_of(point) else { return };
     let shared = &world.shared;
+    let Some(host) = running(shared) else { return };
     match fate(shared, host, point) {
         Fate::GoOn => {}
         Fate::Unwind => unwind(),
@@ -117,7 +106,7 @@ impl World {
             }
         };
         match host {
-            Host::Ledger => self.ledger.fail_after(0, ledger),
+            Host::Ledger | Host::SecondLedger => self.ledger.fail_after(0, ledger),
             Host::Auth => {
                 if let Some(fault) = auth {
                     self.auth.fail_after(0, fault);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use atm_cli::simulation;
+use atm_ledger::authorization::Authorizer;
 use atm_ledger::evidence::{self, Recorded};
 use atm_ledger::storage::Head;
 use atm_types::{AccountId, Currency};
@@ -30,7 +31,8 @@ pub(super) fn evidence(world: &World, observer: &Observer, at_end: bool) -> Evid
             counts: observer.count_changes.clone(),
             verifications: state.verifications.clone(),
         },
-        machines: machines(world),
+        machines: machines(world, observer),
+        door: world.door.calls(),
         calls: state.calls.clone(),
         told: state.told.clone(),
         log: state.log.clone(),
@@ -68,6 +70,7 @@ fn ledger(world: &World, observer: &Observer) -> LedgerEvidence {
         accounts,
         damage,
         heads: observer.heads.clone(),
+        authorizer: Authorizer::new(&world.secrets.ledger_key),
         roles: roles(world),
     }
 }
@@ -95,11 +98,12 @@ fn roles(world: &World) -> BTreeMap<AccountId, Role> {
     roles
 }
 
-fn machines(world: &World) -> Vec<MachineEvidence> {
+fn machines(world: &World, observer: &Observer) -> Vec<MachineEvidence> {
     let of = |(index, machine): (usize, &super::Machine)| MachineEvidence {
         name: Host::Machine(index).name(),
         terminal_id: simulation::terminal_id(machine.key).to_string(),
         journal: simulation::journal_evidence(&machine.journal).unwrap_or_default(),
+        written: observer.written(index),
         device: simulation::device_evidence(&machine.device).unwrap_or_default(),
     };
     world.machines.iter().enumerate().map(of).collect()

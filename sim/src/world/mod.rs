@@ -2,22 +2,24 @@
 
 mod auditor;
 mod crash;
+mod door;
 mod gather;
+mod hosts;
 mod log;
 mod machine;
 mod network;
 mod observe;
 mod services;
 mod shared;
+mod trouble;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atm_auth::storage::MemoryStore;
-use atm_cli::simulation::{self, SimulatedDisk};
-use atm_fault_proxy::Proxy;
+use atm_cli::simulation::SimulatedDisk;
+use atm_fault_proxy::{Proxy, Witness};
 use atm_ledger::storage::memory::MemoryDisk;
 use fastrand::Rng;
 use turmoil::Sim;
@@ -26,10 +28,11 @@ pub use shared::{Host, mix};
 
 use crate::evidence::Evidence;
 use crate::plan::{BUSY_AT_MOST, Blow, ENDING_AT_MOST, Plan, Strike, Trouble};
+use door::Door;
 use machine::{Machine, Script};
 use network::SimulatedConnect;
 use observe::Observer;
-use services::{LedgerOptions, Secrets, Start, url_of};
+use services::{Secrets, Start, url_of};
 use shared::{Death, HostClock, Life, Shared, State};
 
 /// How exactly simulated time is kept; a message takes at least one of these.
@@ -89,6 +92,7 @@ struct World {
     office: Machine,
     clocks: BTreeMap<Host, HostClock>,
     wires: BTreeMap<Host, Proxy>,
+    door: Arc<Door>,
 }
 
 /// Runs a plan to its end.
@@ -129,21 +133,25 @@ impl World {
         let office = machine("office", 0x10)?;
         let hosts = [Host::Ledger, Host::Auth, Host::Gateway, Host::Office];
         let all = hosts.into_iter().chain(WIRES.iter().map(|(wire, _)| *wire));
-        // Each host costs time in each tick, and few plans have a twin.
-        let twin = plan.troubles.iter().any(|(_, trouble)| *trouble == Trouble::Twin);
-        let all = all.chain(twin.then_some(Host::Twin));
+        // Each host costs time in each tick, and few plans have these.
+        let has = |wanted: fn(&Trouble) -> bool| plan.troubles.iter().any(|(_, trouble)| wanted(trouble));
+        let all = all.chain(has(|it| *it == Trouble::Twin).then_some(Host::Twin));
+        let second = has(|it| matches!(it, Trouble::SecondLedger(_)));
+        let all = all.chain(second.then_some(Host::SecondLedger));
         let all = all.chain((0..machines.len()).map(Host::Machine));
         let clocks = all.map(|host| (host, clock())).collect();
+        let door = Arc::new(Door::new(&secrets.ledger_key));
         let mut wires = BTreeMap::new();
         for (wire, upstream) in WIRES {
             // A wire does not die, so it has one life.
-            let network = Arc::new(SimulatedConnect::new(Arc::new(Life::default())));
+            let network = Arc::new(SimulatedConnect::new(Arc::new(Life::default()), Arc::clone(&shared)));
             let dice = Rng::with_seed(mix(seed ^ mix(wire.number())));
-            let proxy = Proxy::new(&url_of(upstream), network, Vec::new(), dice);
+            let witness = (wire == Host::WireToLedger).then(|| Arc::clone(&door) as Arc<dyn Witness>);
+            let proxy = Proxy::watched(&url_of(upstream), network, (Vec::new(), dice), witness);
             wires.insert(wire, proxy.map_err(|error| WorldError::Wire(error.to_string()))?);
         }
         let (ledger, auth) = (MemoryDisk::new(), MemoryStore::new());
-        Ok(Self { seed, plan, shared, secrets, ledger, auth, machines, office, clocks, wires })
+        Ok(Self { seed, plan, shared, secrets, ledger, auth, machines, office, clocks, wires, door })
     }
 
     fn start(&self, host: Host) -> Start {
@@ -158,30 +166,6 @@ const WIRES: [(Host, Host); 3] = [
     (Host::WireToAuth, Host::Auth),
     (Host::WireToLedger, Host::Ledger),
 ];
-
-/// Runs a program as the software of a host: whatever ends it, the host only waits to be taken down then.
-async fn host(start: Start, program: impl Future<Output = Result<(), String>> + 'static) {
-    let (shared, host) = (Arc::clone(&start.shared), start.host);
-    let task = tokio::task::spawn_local(crash::PROGRAM.scope(host, program));
-    let death = match task.await {
-        Ok(Ok(())) => None,
-        Ok(Err(why)) => Some(Death::Ended(why)),
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) if payload.is::<crash::Crashed>() => None,
-            Ok(payload) => {
-                let text = payload.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
-                Some(Death::Panicked(text.unwrap_or_else(|| "something panicked".to_owned())))
-            }
-            Err(_) => None,
-        },
-    };
-    if let Some(death) = death {
-        shared.tell(host, format!("ended: {death:?}"));
-        shared.die(host, death);
-    }
-    std::future::pending::<()>().await;
-}
 
 /// Lets time pass.
 struct Driver<'a> {
@@ -209,6 +193,7 @@ enum Later {
     Release(Host),
     Repair(Host, Host),
     RepairAll(Host),
+    BackToFirstLedger,
 }
 
 impl<'a> Driver<'a> {
@@ -308,92 +293,6 @@ impl<'a> Driver<'a> {
         self.world.shared.lock()
     }
 
-    fn make_hosts(&mut self) {
-        let world = Arc::clone(&self.world);
-        for (wire, _) in WIRES {
-            let world = Arc::clone(&world);
-            self.sim.host(wire.name(), move || {
-                let start = world.start(wire);
-                let proxy = world.wires.get(&wire).cloned();
-                async move {
-                    if let Some(proxy) = proxy {
-                        host(start.clone(), services::wire(start, proxy)).await;
-                    }
-                    Ok(())
-                }
-            });
-        }
-        let own = Arc::clone(&world);
-        self.sim.host(Host::Ledger.name(), move || {
-            let start = own.start(Host::Ledger);
-            let options =
-                LedgerOptions { pace: own.plan.ledger_pace, checkpoint_every: own.plan.checkpoint_every };
-            let program = services::ledger(start.clone(), own.ledger.clone(), own.secrets.clone(), options);
-            async move {
-                host(start, program).await;
-                Ok(())
-            }
-        });
-        let own = Arc::clone(&world);
-        self.sim.host(Host::Auth.name(), move || {
-            let start = own.start(Host::Auth);
-            let program = services::auth(start.clone(), own.auth.clone(), own.secrets.clone());
-            async move {
-                host(start, program).await;
-                Ok(())
-            }
-        });
-        let own = Arc::clone(&world);
-        self.sim.host(Host::Gateway.name(), move || {
-            let start = own.start(Host::Gateway);
-            let program = services::gateway(start.clone(), own.secrets.clone());
-            async move {
-                host(start, program).await;
-                Ok(())
-            }
-        });
-        let own = Arc::clone(&world);
-        self.sim.host(Host::Office.name(), move || {
-            let start = own.start(Host::Office);
-            // Its disks are nobody's: operators who are at no machine need none.
-            let key = own.machines.first().map_or([0; 32], |machine| machine.key);
-            let (office, secrets) = (start.clone(), own.secrets.clone());
-            let disks = (own.ledger.clone(), own.auth.clone());
-            let prepare = machine::set_up(start.clone(), own.secrets.clone(), own.office.clone());
-            let program = async move {
-                prepare.await;
-                auditor::wait_and_audit(office, secrets, disks, key).await;
-            };
-            async move {
-                host(start, forever(program)).await;
-                Ok(())
-            }
-        });
-        if world.clocks.contains_key(&Host::Twin) {
-            let own = Arc::clone(&world);
-            self.sim.host(Host::Twin.name(), move || {
-                let start = own.start(Host::Twin);
-                let program = machine::be_twin(start.clone(), own.secrets.clone());
-                async move {
-                    host(start, forever(program)).await;
-                    Ok(())
-                }
-            });
-        }
-        for index in 0..world.machines.len() {
-            let own = Arc::clone(&world);
-            self.sim.host(Host::Machine(index).name(), move || {
-                let start = own.start(Host::Machine(index));
-                let machine = own.machines[index].clone();
-                let program = machine::live(start.clone(), own.secrets.clone(), machine, index);
-                async move {
-                    host(start, forever(program)).await;
-                    Ok(())
-                }
-            });
-        }
-    }
-
     /// The world is set up: from now on things go wrong.
     fn begin(&mut self, now: Duration) {
         self.begun = Some(now);
@@ -445,6 +344,12 @@ impl<'a> Driver<'a> {
         if let Some((life, _)) = self.state().lives.get(&host) {
             life.end();
         }
+        if let Host::Machine(index) = host
+            && let Some(machine) = self.world.machines.get(index)
+        {
+            machine.journal.cut_power();
+            machine.device.cut_power();
+        }
         self.sim.crash(host.name());
         self.down.push((until, host));
     }
@@ -465,6 +370,7 @@ impl<'a> Driver<'a> {
             match what {
                 Later::Release(host) => self.for_neighbours(host, Sim::release),
                 Later::RepairAll(host) => self.for_neighbours(host, Sim::repair),
+                Later::BackToFirstLedger => self.lead_to(Host::Ledger),
                 Later::Repair(one, other) => self.sim.release(one.name(), other.name()),
             }
         }
@@ -474,93 +380,6 @@ impl<'a> Driver<'a> {
         let all: Vec<Host> = self.world.clocks.keys().copied().collect();
         for other in all.into_iter().filter(|other| *other != host) {
             what(&self.sim, host.name(), other.name());
-        }
-    }
-
-    fn trouble(&mut self, now: Duration) {
-        let Some(begun) = self.begun else { return };
-        while let Some((at, _)) = self.troubles.first() {
-            if begun + *at > now {
-                return;
-            }
-            let (_, trouble) = self.troubles.remove(0);
-            self.make_trouble(&trouble, now);
-        }
-    }
-
-    fn make_trouble(&mut self, trouble: &Trouble, now: Duration) {
-        if !matches!(trouble, Trouble::Wires(_)) {
-            self.world.shared.tell(Host::Office, format!("trouble: {trouble:?}"));
-        }
-        match trouble {
-            Trouble::Crash(host, down) => self.crash(*host, now + *down),
-            Trouble::Pause(host, away) => {
-                self.for_neighbours(*host, Sim::hold);
-                self.later.push((now + *away, Later::Release(*host)));
-            }
-            Trouble::Partition(one, other, away) => {
-                // TCP sends again what was lost, so to a connection that outlives it a partition is a delay.
-                self.sim.hold(one.name(), other.name());
-                self.later.push((now + *away, Later::Repair(*one, *other)));
-            }
-            Trouble::Clock(host, seconds) => {
-                if let Some(clock) = self.world.clocks.get(host) {
-                    clock.set_ahead(*seconds);
-                }
-            }
-            Trouble::MachineDisk { machine, device, after, fault } => {
-                if let Some(machine) = self.world.machines.get(*machine) {
-                    let disk = if *device { &machine.device } else { &machine.journal };
-                    disk.fail_after(*after, *fault);
-                }
-            }
-            Trouble::LedgerDisk(after, fault) => self.world.ledger.fail_after(*after, *fault),
-            Trouble::AuthDisk(after, fault) => self.world.auth.fail_after(*after, *fault),
-            Trouble::MakeRoom => self.make_room(),
-            Trouble::Twin => self.copy_first_machine(),
-            Trouble::Wires(bad) => self.set_wires(*bad),
-        }
-    }
-
-    /// Copies the first machine's disks. The copy starts once the first machine has been let in twice since, so that
-    /// whatever the copy knows is old.
-    fn copy_first_machine(&mut self) {
-        let Some(first) = self.world.machines.first() else { return };
-        let copies = (first.journal.copy("twin journal"), first.device.copy("twin device"));
-        let steps = simulation::journal_steps_after(&first.journal, 0).unwrap_or_default();
-        let last = steps.last().map_or(0, |step| step.sequence);
-        if let (Ok(journal), Ok(device)) = copies {
-            let machine = Machine { journal, device, key: first.key, script: Arc::default() };
-            self.twin = Some((last, machine));
-        }
-    }
-
-    fn wake_twin(&mut self) {
-        let Some((sequence, _)) = &self.twin else { return };
-        let steps = simulation::journal_steps_after(&self.world.machines[0].journal, *sequence);
-        let booted = steps.unwrap_or_default().iter().filter(|step| step.event == "BOOTED").count();
-        if booted >= 2
-            && let Some((_, machine)) = self.twin.take()
-        {
-            self.world.shared.tell(Host::Twin, "starts with an older copy of the disks of atm-1");
-            self.state().twin = Some(machine);
-        }
-    }
-
-    fn set_wires(&mut self, bad: bool) {
-        let rules = if bad { self.world.plan.wire.rules() } else { Vec::new() };
-        for proxy in self.world.wires.values() {
-            if let Err(error) = proxy.set_rules(rules.clone()) {
-                self.failures.push(error.to_string());
-            }
-        }
-    }
-
-    fn make_room(&self) {
-        self.world.ledger.set_reserve(true);
-        for machine in &self.world.machines {
-            machine.journal.make_room();
-            machine.device.make_room();
         }
     }
 
@@ -587,9 +406,4 @@ impl<'a> Driver<'a> {
         }
         self.world.shared.tell(Host::Office, "no more faults");
     }
-}
-
-async fn forever(program: impl Future<Output = ()>) -> Result<(), String> {
-    program.await;
-    std::future::pending().await
 }

@@ -14,7 +14,7 @@ use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::shared::Life;
+use super::shared::{Host, Life, Shared};
 
 /// Where every service of the simulated world listens.
 pub(super) const PORT: u16 = 50_051;
@@ -49,12 +49,19 @@ impl Listener for SimulatedListener {
 #[derive(Clone)]
 pub(super) struct SimulatedConnect {
     life: Arc<Life>,
+    shared: Arc<Shared>,
 }
 
 impl SimulatedConnect {
     /// For this start.
-    pub(super) fn new(life: Arc<Life>) -> Self {
-        Self { life }
+    pub(super) fn new(life: Arc<Life>, shared: Arc<Shared>) -> Self {
+        Self { life, shared }
+    }
+
+    /// The host that answers to a name.
+    fn answers_to(&self, name: &str) -> String {
+        let answering = self.shared.lock().answering.filter(|_| name == Host::Ledger.name());
+        answering.map_or_else(|| name.to_owned(), Host::name)
     }
 }
 
@@ -66,7 +73,7 @@ impl fmt::Debug for SimulatedConnect {
 
 impl Connect for SimulatedConnect {
     fn connect(&self, uri: &Uri) -> Connecting {
-        let host = uri.host().unwrap_or_default().to_owned();
+        let host = self.answers_to(uri.host().unwrap_or_default());
         let port = uri.port_u16().unwrap_or(PORT);
         let life = Arc::clone(&self.life);
         Box::pin(async move {

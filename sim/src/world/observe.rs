@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atm_cli::simulation;
+use atm_cli::simulation::{self, JournalStep};
 use atm_ledger::evidence;
 use atm_ledger::storage::Head;
 use atm_ledger_core::Action;
@@ -30,11 +30,17 @@ pub(super) struct Observer {
 #[derive(Default)]
 struct Seen {
     journal_commits: u64,
-    journal_sequence: i64,
+    written: Vec<JournalStep>,
     device_commits: u64,
     dispenses: BTreeMap<String, &'static str>,
     /// What was open in the journal, and how many commits it had then.
     open: Option<(u64, Vec<String>)>,
+}
+
+impl Seen {
+    fn last_sequence(&self) -> i64 {
+        self.written.last().map_or(0, |step| step.sequence)
+    }
 }
 
 impl Observer {
@@ -112,12 +118,12 @@ impl Observer {
         let commits = machine.journal.commits();
         if commits != seen.journal_commits {
             seen.journal_commits = commits;
-            match simulation::journal_steps_after(&machine.journal, seen.journal_sequence) {
+            match simulation::journal_steps_after(&machine.journal, seen.last_sequence()) {
                 Ok(steps) => {
                     for step in steps {
-                        seen.journal_sequence = step.sequence;
                         let what = format!("journal: {} {} {}", step.event, step.state, step.subject);
                         world.shared.lock().trace.add(now, host, what);
+                        seen.written.push(step);
                     }
                 }
                 Err(error) => self.unreadable.push(format!("{host}: {error}")),
@@ -139,6 +145,11 @@ impl Observer {
                 Err(error) => self.unreadable.push(format!("{host}: {error}")),
             }
         }
+    }
+
+    /// The steps that were seen in a machine's journal.
+    pub(super) fn written(&self, index: usize) -> Vec<JournalStep> {
+        self.machines.get(index).map_or_else(Vec::new, |seen| seen.written.clone())
     }
 
     /// What has not ended yet, in words; empty when every transaction of every machine has ended or waits for a person,

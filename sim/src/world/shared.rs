@@ -1,6 +1,6 @@
 //! What all programs of one simulated world share with whoever runs it: who lives, what was seen, what is to come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,8 @@ use crate::trace::Trace;
 pub enum Host {
     /// The books.
     Ledger,
+    /// What is started in its place when it is not heard, on the same store.
+    SecondLedger,
     /// Cards and PINs.
     Auth,
     /// Between machines and the two above.
@@ -41,6 +43,7 @@ impl Host {
     pub fn name(self) -> String {
         match self {
             Self::Ledger => "ledger".to_owned(),
+            Self::SecondLedger => "ledger-2".to_owned(),
             Self::Auth => "auth".to_owned(),
             Self::Gateway => "gateway".to_owned(),
             Self::WireToGateway => "wire-gateway".to_owned(),
@@ -63,6 +66,7 @@ impl Host {
             Self::WireToLedger => 6,
             Self::Office => 7,
             Self::Twin => 8,
+            Self::SecondLedger => 9,
             Self::Machine(index) => 16 + index as u64,
         }
     }
@@ -138,6 +142,10 @@ pub(super) struct State {
     pub(super) log: Vec<LogLine>,
     /// PINs that were really verified.
     pub(super) verifications: Vec<(Duration, String)>,
+    /// Which host each tokio runtime is.
+    pub(super) runtimes: HashMap<tokio::runtime::Id, Host>,
+    /// Which ledger answers to the name of both; nothing as long as the second one was not started.
+    pub(super) answering: Option<Host>,
     /// A machine that starts with the first one's older disks.
     pub(super) twin: Option<Machine>,
     /// What was decided when operators set the world up.

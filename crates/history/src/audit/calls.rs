@@ -9,7 +9,7 @@ use crate::answer::{AccountView, Answer, BalanceLine, Refused};
 use crate::ask::Ask;
 use crate::history::Call;
 use crate::model::{Known, Recorded, Totals, balance, known};
-use crate::step::{Kind, Outcome, State};
+use crate::step::{Kind, Outcome, State, Step};
 
 /// The places of the order between which a call took effect: it saw everything up to `floor`, and nothing after
 /// `ceiling`.
@@ -22,6 +22,7 @@ struct Window {
 impl Audit {
     pub(super) fn judge_calls(&mut self, calls: &[Call]) {
         self.find_unasked(calls);
+        self.find_wrong_lifetimes(calls);
         let windows = self.windows(calls);
         for (call, window) in calls.iter().zip(windows) {
             if let Err((rule, what)) = self.judge_call(call, window) {
@@ -69,6 +70,28 @@ impl Audit {
             })
             .collect();
         unasked.into_iter().for_each(|what| self.find(Rule::NobodyAsked, what));
+    }
+
+    /// A hold lives as long as one of those who asked for it said, counted from its own commit.
+    fn find_wrong_lifetimes(&mut self, calls: &[Call]) {
+        let mut asked: HashMap<TransactionId, HashSet<i64>> = HashMap::new();
+        let earlier = self.open.values().flatten();
+        for ask in calls.iter().map(|call| &call.ask).chain(earlier) {
+            if let Ask::Hold { id, lifetime_nanos, .. } = ask {
+                asked.entry(*id).or_default().insert(*lifetime_nanos);
+            }
+        }
+        let lives = |step: &Step| Some(step.outcome.expire_nanos? - step.outcome.time.as_nanos());
+        let wrong = |step: &&Step| {
+            let asked = asked.get(&step.outcome.id);
+            lives(step).zip(asked).is_some_and(|(lifetime, asked)| !asked.contains(&lifetime))
+        };
+        let what = |step: &Step| {
+            let Outcome { sequence, id, .. } = &step.outcome;
+            format!("step {sequence} holds {id} for {:?} ns, asked for were {:?}", lives(step), asked.get(id))
+        };
+        let found: Vec<String> = self.log.values().filter(wrong).map(what).collect();
+        found.into_iter().for_each(|what| self.find(Rule::Lifetime, what));
     }
 
     /// For each call what its window is.

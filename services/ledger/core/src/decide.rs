@@ -133,11 +133,20 @@ fn hold<'state>(state: &'state State, asked: &Hold, moment: Moment) -> Decided<'
         Some(decline) => decline,
         None => {
             let legs = legs(state, transfer.debit, transfer.credit, 0, transfer.amount);
-            let expire_time = moment.commit_time.saturating_add(lifetime);
+            let began =
+                if planted(Bug::HoldsEndByTheMachinesClock) { minted(id) } else { moment.commit_time };
+            let expire_time = began.saturating_add(lifetime);
             Action::Hold { transfer, legs: legs.ok_or(Refusal::CannotPost)?, expire_time }
         }
     };
     Ok(Verdict::Record(terminal, action))
+}
+
+/// The time in an id. Only a planted bug asks for it: it is that of a cash machine's wall clock.
+fn minted(id: TransactionId) -> Timestamp {
+    let (seconds, nanos) = id.as_uuid().get_timestamp().map_or((0, 0), |time| time.to_unix());
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    Timestamp::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos)))
 }
 
 /// Answers a posting or a hold whose id is known: the first outcome if it asks for the same, whatever

@@ -7,7 +7,7 @@ mod batch;
 mod convert;
 mod execute;
 mod limits;
-mod outcome;
+pub(crate) mod outcome;
 mod page_token;
 mod reads;
 mod status;

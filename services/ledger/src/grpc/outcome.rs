@@ -53,7 +53,7 @@ pub(super) fn outcome(step: &Step, authorizer: &Authorizer) -> wire::Outcome {
 }
 
 /// A step with its entries.
-pub(super) fn step(step: &Step, authorizer: &Authorizer) -> wire::Step {
+pub(crate) fn step(step: &Step, authorizer: &Authorizer) -> wire::Step {
     let entry = |(index, leg): (u8, &Leg)| wire::Entry {
         account_id: leg.account_id.to_string(),
         side: convert::side(Leg::side(index)).into(),

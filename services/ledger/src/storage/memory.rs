@@ -206,7 +206,7 @@ impl Content {
         if !self.intent.is_empty() {
             return Err(failed());
         }
-        if self.head != commit.expected {
+        if self.head != commit.expected && !planted(Bug::HeadIsNotCompared) {
             return Err(CommitError::HeadMoved);
         }
         match self.next_fault() {
