@@ -37,6 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(SERVICES, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().skip_debug(SECRET_MESSAGES).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .skip_debug(SECRET_MESSAGES)
+        .codec_path("crate::codec::MessageCodec")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The bank's protobuf contracts: generated code only.
+//! The bank's protobuf contracts: generated code, and the codec that it is sent with.
 //!
 //! Read the `.proto` files beside this crate; their comments are the documentation of every message. The
 //! names `atm.type.v1` and `google.protobuf` shorten to [`types`] and `prost_types`.
@@ -10,6 +10,8 @@
     clippy::pedantic,
     reason = "generated code; the protos carry the comments"
 )]
+
+pub mod codec;
 
 /// The encoded `FileDescriptorSet` of every proto of this crate, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::HttpConnector;
 use tonic::transport::{Channel, Endpoint};
+use tower::util::MapResponse;
 
 use crate::limits;
-use crate::network::{Connect, Connector};
+use crate::network::{Connect, Connector, Gathering};
 
 /// How a client holds its connection.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +55,11 @@ pub enum ChannelError {
 /// # Errors
 /// [`ChannelError`] if this is no `http` URL with a host. Whether anybody listens there is not tried.
 pub fn lazy_channel(url: &str, config: &ChannelConfig) -> Result<Channel, ChannelError> {
-    endpoint(url, config).map(|endpoint| endpoint.connect_lazy())
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(config.connect_timeout));
+    endpoint(url, config)
+        .map(|endpoint| endpoint.connect_with_connector_lazy(MapResponse::new(tcp, Gathering::new)))
 }
 
 /// [`lazy_channel`] whose connections `network` opens; `None` is TCP.
@@ -85,7 +91,6 @@ fn endpoint(url: &str, config: &ChannelConfig) -> Result<Endpoint, ChannelError>
         .http2_keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
         .http2_max_header_list_size(limits::HEADER_LIST_BYTES)
         .http2_max_local_error_reset_streams(limits::LOCAL_ERROR_RESETS))
 }

@@ -28,7 +28,7 @@ use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
 
-use crate::network::Stream;
+use crate::network::{Gathering, Stream};
 use crate::streams::StreamsLayer;
 
 /// What every HTTP/2 client says first (RFC 9113 §3.4).
@@ -73,7 +73,7 @@ pub(crate) async fn serve<S>(
     let calls = Arc::new(Calls::default());
     let info = TcpConnectInfo { local_addr: None, remote_addr: Some(peer) };
     let service = PerConnection { service, peer: info, calls: Arc::clone(&calls) };
-    let stream = Rewound { preface: &PREFACE, stream: TokioIo::new(stream) };
+    let stream = Rewound { preface: &PREFACE, stream: Gathering::new(TokioIo::new(stream)) };
     let mut connection = pin!(builder(&config).serve_connection(stream, service));
 
     let mut asked_to_go = false;
@@ -293,17 +293,5 @@ impl<T: Write> Write for Rewound<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.project().stream.poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write_vectored(context, buffers)
     }
 }

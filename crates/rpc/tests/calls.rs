@@ -219,7 +219,7 @@ async fn an_unknown_method_is_unimplemented() {
     let server = TestServer::start(ServerConfig { default_deadline: NEVER, ..ServerConfig::default() }).await;
     let mut grpc = tonic::client::Grpc::new(server.channel());
     let codec =
-        tonic_prost::ProstCodec::<atm_proto::bench::EchoRequest, atm_proto::bench::EchoResponse>::default();
+        atm_proto::codec::MessageCodec::<atm_proto::bench::EchoRequest, atm_proto::bench::EchoResponse>::default();
     for path in ["/atm.bench.v1.EchoService/Missing", "/atm.missing.v1.Service/Echo"] {
         let path = http::uri::PathAndQuery::from_static(path);
         grpc.ready().await.unwrap();
