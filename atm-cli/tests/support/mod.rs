@@ -5,6 +5,7 @@ pub(crate) mod glass_bank;
 pub(crate) mod own_bank;
 pub(crate) mod proxy;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,13 +113,20 @@ impl House {
 pub(crate) struct Atm {
     pub(crate) state: PathBuf,
     pub(crate) gateway: String,
+    /// What its program has in its environment besides.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
     _home: TempDir,
 }
 
 impl Atm {
     pub(crate) fn new(gateway: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        Self { state: home.path().join("atm"), gateway: gateway.to_owned(), _home: home }
+        Self {
+            state: home.path().join("atm"),
+            gateway: gateway.to_owned(),
+            environment: Vec::new(),
+            _home: home,
+        }
     }
 
     /// The same machine behind another wire.
@@ -131,6 +139,7 @@ impl Atm {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = cli(&self.gateway);
         command.arg("--state").arg(&self.state).args(arguments).env("ATM_PIN", PIN);
+        command.envs(self.environment.clone());
         command
     }
 

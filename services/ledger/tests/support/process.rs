@@ -96,6 +96,11 @@ impl Process {
         self.child.id().expect("it has not ended yet")
     }
 
+    /// Waits until it has ended, by itself or by another's hand.
+    pub async fn has_ended(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
     /// `kill -9`: the process gets no chance to do anything.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
