@@ -23,7 +23,7 @@ use support::glass_bank::GlassBank;
 use support::own_bank::copy;
 
 /// The journal's log above all.
-const FILES: [(&str, u64); 8] = [
+const FILES: [(&str, u64); 9] = [
     ("journal.sqlite3-wal", 12),
     ("journal.sqlite3-wal", 12),
     ("journal.sqlite3-wal", 12),
@@ -32,6 +32,7 @@ const FILES: [(&str, u64); 8] = [
     ("dispenser.sqlite3-wal", 2),
     ("journal.sqlite3", 1),
     ("journal.reserve", 1),
+    ("journal.acknowledged", 4),
 ];
 /// What the machine is doing.
 #[derive(Clone, Copy, Debug)]

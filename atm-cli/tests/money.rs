@@ -270,7 +270,7 @@ fn a_machine_that_lost_its_journal_but_kept_its_key_is_fenced_off_and_touches_no
     wait_until("the money is held", || house.balance(&customer).1 == "950.00");
     first.kill().unwrap();
     first.wait().unwrap();
-    for name in ["journal.sqlite3", "journal.sqlite3-wal", "journal.sqlite3-shm"] {
+    for name in ["journal.sqlite3", "journal.sqlite3-wal", "journal.sqlite3-shm", "journal.acknowledged"] {
         let _ = std::fs::remove_file(atm.state.join(name));
     }
 

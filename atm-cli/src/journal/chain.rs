@@ -129,6 +129,11 @@ fn head(connection: &Connection) -> Result<(i64, Vec<u8>), rusqlite::Error> {
     newest.map_or_else(|| anchor(connection), Ok)
 }
 
+/// How many steps were ever written.
+pub(super) fn newest(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    head(connection).map(|(sequence, _)| u64::try_from(sequence).unwrap_or_default())
+}
+
 fn anchor(connection: &Connection) -> Result<(i64, Vec<u8>), rusqlite::Error> {
     connection.query_row("SELECT sequence, hash FROM anchor WHERE only = 1", [], |row| {
         Ok((row.get(0)?, row.get(1)?))

@@ -12,15 +12,15 @@ use super::*;
 const TERMINAL: TerminalId = TerminalId::from_bytes([7; 32]);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn clock() -> ManualClock {
+pub(super) fn clock() -> ManualClock {
     ManualClock::new(Timestamp::from_seconds(1_700_000_000))
 }
 
-fn open_at(directory: &Path, clock: &ManualClock) -> Result<Journal, JournalError> {
+pub(super) fn open_at(directory: &Path, clock: &ManualClock) -> Result<Journal, JournalError> {
     Journal::open(directory, TERMINAL, Arc::new(clock.clone()))
 }
 
-fn intent(ids: &SeededIds, kind: Kind) -> Intent {
+pub(super) fn intent(ids: &SeededIds, kind: Kind) -> Intent {
     Intent {
         id: ids.transaction_id(),
         kind,
@@ -32,7 +32,7 @@ fn intent(ids: &SeededIds, kind: Kind) -> Intent {
 }
 
 /// Begins a withdrawal and brings it to its end.
-fn one_withdrawal(journal: &mut Journal, ids: &SeededIds) -> TransactionId {
+pub(super) fn one_withdrawal(journal: &mut Journal, ids: &SeededIds) -> TransactionId {
     let intent = intent(ids, Kind::Withdrawal);
     let amount = intent.amount;
     journal.begin(&intent, None).unwrap();
@@ -54,7 +54,7 @@ fn one_withdrawal(journal: &mut Journal, ids: &SeededIds) -> TransactionId {
 }
 
 /// Everything that a journal says.
-fn everything(journal: &Journal) -> (Vec<Record>, Vec<Movement>, Status, u64) {
+pub(super) fn everything(journal: &Journal) -> (Vec<Record>, Vec<Movement>, Status, u64) {
     let all = journal.all_transactions().unwrap();
     (all, journal.all_movements().unwrap(), journal.status().unwrap(), journal.seen())
 }

@@ -1,7 +1,7 @@
 //! The machine's durable memory: what it was asked to do and how far each transaction has come.
 //!
 //! A directory with `lock` (one process at a time), `terminal.key` (who this machine is; see [`crate::terminal`]),
-//! `journal.sqlite3`, the room that is kept for it (`journal.reserve`), and the cash device's own files. Opening the
+//! `journal.sqlite3`, the room that is kept for it (`journal.reserve`), how far it had come (`journal.acknowledged`), and the cash device's own files. Opening the
 //! journal is a promise: the directory is locked, what a crash left in the write-ahead log is on disk before
 //! anything is answered from it, and every record is whole, in its place, of this schema and of this terminal. Every
 //! event is a transaction with `synchronous=FULL`: when a method returns, the event survives a power cut.
@@ -376,6 +376,8 @@ pub(crate) fn exists_in(directory: &Path) -> bool {
     std::fs::metadata(directory.join(FILE_NAME)).is_ok_and(|metadata| metadata.len() > 0)
 }
 
+#[cfg(test)]
+mod damage_cases;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! chained by checksums (`chain.rs`). A row and its step are written in one SQLite transaction, so they never
 //! disagree unless the file is damaged, and then opening says so.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use atm_faults::{Bug, planted};
+use atm_rpc::high_water::HighWater;
 use atm_types::{TerminalId, Timestamp, TransactionId};
 use rusqlite::{OptionalExtension, Transaction};
 
@@ -37,11 +39,47 @@ pub(super) struct Store {
     database: Database,
     /// The highest commit sequence that this machine has seen; every step carries it.
     seen: u64,
+    /// The newest step that anything was done upon, outside the database; a simulated disk loses nothing that it synced.
+    acknowledged: Option<HighWater>,
 }
 
 impl Store {
     pub(super) fn open(path: &Path, terminal: TerminalId, now: Timestamp) -> Result<Self, JournalError> {
-        Self::with(Database::open(path, &SHAPE)?, terminal, now)
+        let mut store = Self::with(Database::open(path, &SHAPE)?, terminal, now)?;
+        store.check_acknowledged()?;
+        Ok(store)
+    }
+
+    /// Whether every step is there that was ever written to the end.
+    fn check_acknowledged(&mut self) -> Result<(), JournalError> {
+        let path = self.database.path().with_extension("acknowledged");
+        let (acknowledged, mark) = HighWater::open(&path).map_err(|source| match source.kind() {
+            ErrorKind::InvalidData => self.database.damaged("the note of its newest step is unreadable"),
+            _ => DurableError::Io { path: path.clone(), source },
+        })?;
+        let newest = self.database.read(chain::newest)?;
+        if let Some(mark) = mark.filter(|mark| *mark > newest) {
+            let what = format!("it ends with step {newest}, and step {mark} was written");
+            return Err(self.database.damaged(&what).into());
+        }
+        self.acknowledged = Some(acknowledged);
+        Ok(self.note_newest()?)
+    }
+
+    /// Notes that everything up to the newest step is durable and about to be acted upon.
+    fn note_newest(&self) -> Result<(), DurableError> {
+        let Some(acknowledged) = &self.acknowledged else { return Ok(()) };
+        let io = |source| DurableError::Io { path: self.database.path().to_path_buf(), source };
+        acknowledged.reach(self.database.read(chain::newest)?).map_err(io)
+    }
+
+    /// One durable write of one or more steps.
+    fn commit(
+        &mut self,
+        work: impl FnMut(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), DurableError> {
+        self.database.write(work)?;
+        self.note_newest()
     }
 
     /// The same on a simulated disk.
@@ -58,7 +96,7 @@ impl Store {
 
     /// What is on a simulated disk, unchecked; for whoever watches a simulation.
     pub(super) fn look_at(disk: &SimulatedDisk) -> Self {
-        Self { database: Database::look_at(disk), seen: 0 }
+        Self { database: Database::look_at(disk), seen: 0, acknowledged: None }
     }
 
     fn with(
@@ -87,7 +125,7 @@ impl Store {
             return Err(database.damaged(CARRIED_DAMAGED).into());
         }
         let seen = database.read(chain::verify)?.map_err(|what| database.damaged(&what))?;
-        Ok(Self { database, seen })
+        Ok(Self { database, seen, acknowledged: None })
     }
 
     /// Whether there is room on the disk for a whole transaction.
@@ -142,7 +180,7 @@ impl Store {
     ) -> Result<(), JournalError> {
         let seen = self.seen;
         let what = What { event, state: "", reason: None };
-        Ok(self.database.write(|transaction| {
+        Ok(self.commit(|transaction| {
             rows::write_machine(transaction, status)?;
             chain::append(transaction, &Subject::Machine, what, now.as_nanos(), seen)?;
             movement.map_or(Ok(()), |movement| write_movement(transaction, movement, now, seen))
@@ -230,7 +268,7 @@ impl Store {
         let subject = Subject::Transaction(record.id().to_string());
         let what = What { event, state: record.state.name(), reason: record.reason.as_deref() };
         points::before(record.state);
-        self.database.write(|transaction| {
+        self.commit(|transaction| {
             rows::write_transaction(transaction, record)?;
             chain::append(transaction, &subject, what, now.as_nanos(), seen)?;
             movements.iter().try_for_each(|movement| write_movement(transaction, movement, now, seen))
@@ -255,7 +293,7 @@ impl Store {
         };
         let seen = self.seen;
         crash_point!("BEFORE_MOVEMENT_POSTED");
-        self.database.write(|transaction| write_movement(transaction, &ended, now, seen))?;
+        self.commit(|transaction| write_movement(transaction, &ended, now, seen))?;
         crash_point!("MOVEMENT_POSTED");
         Ok(())
     }
@@ -266,7 +304,7 @@ impl Store {
         let Some(prefix) = prefix else { return Ok(0) };
         let carried = self.expected()?.carried_without(&prefix.gone_ids());
         crash_point!("BEFORE_COMPACTED");
-        self.database.write(|transaction| {
+        self.commit(|transaction| {
             compact::cut(transaction, &prefix)?;
             rows::write_carried(transaction, &carried)
         })?;

@@ -217,6 +217,7 @@ fn make_journal_of_schema_1(atm: &Atm) {
         journal.query_row("SELECT terminal_id FROM terminal", [], |row| row.get(0)).unwrap()
     };
     std::fs::remove_file(atm.journal()).unwrap();
+    std::fs::remove_file(atm.journal().with_extension("acknowledged")).unwrap();
     let journal = Connection::open(atm.journal()).unwrap();
     journal.execute_batch(include_str!("../data/journal_schema_1.sql")).unwrap();
     journal.execute("INSERT INTO terminal VALUES (1, ?1)", [terminal]).unwrap();

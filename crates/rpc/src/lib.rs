@@ -12,6 +12,7 @@ pub mod channel;
 mod connection;
 pub mod credentials;
 pub mod deadline;
+pub mod high_water;
 pub mod limits;
 pub mod network;
 pub mod panics;

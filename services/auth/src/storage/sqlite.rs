@@ -6,14 +6,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use atm_rpc::high_water::HighWater;
 use atm_rpc::process::{DirectoryLock, LockError};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::sqlite_rows::SqliteRows;
 use super::{Backend, StorageError, Work};
 
 /// The database's name inside the data directory.
 const FILE: &str = "auth.db";
+
+/// Beside it: how many of its transactions were acknowledged.
+const ACKNOWLEDGED: &str = "acknowledged";
 
 /// `ATMa`: the first thing that tells this database from anybody else's.
 const APPLICATION_ID: i32 = 0x4154_4d61;
@@ -64,6 +68,22 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
+    /// Transactions that were acknowledged are gone from it, or the note of how many there were is unreadable.
+    #[error(
+        "the database {} has lost what was acknowledged: it has {found} transactions, and there were {}. Restore it; to \
+         accept what it has, and that PINs may be tried again, remove {}",
+        .path.display(), .acknowledged.map_or("more".to_owned(), |count| count.to_string()), .note.display()
+    )]
+    AcknowledgedLost {
+        /// The database.
+        path: PathBuf,
+        /// The note beside it.
+        note: PathBuf,
+        /// What the note says, if it can be read.
+        acknowledged: Option<u64>,
+        /// What the database says.
+        found: u64,
+    },
     /// It cannot be written to.
     #[error("the database {} is read-only", .path.display())]
     ReadOnly {
@@ -93,6 +113,7 @@ pub struct SqliteOptions {
 /// One database in one directory that nobody else uses.
 pub struct SqliteBackend {
     connection: Connection,
+    acknowledged: HighWater,
     /// Released after the connection is closed: fields are dropped in their order.
     _lock: DirectoryLock,
 }
@@ -114,7 +135,8 @@ impl SqliteBackend {
             .map_err(|error| explain(&path, error))?
             .map_err(|reason| OpenError::Checkpoint { path: path.clone(), reason })?;
         migrate(&connection).map_err(|error| explain(&path, error))?;
-        Ok(Self { connection, _lock: lock })
+        let acknowledged = check_acknowledged(&connection, &path, &directory.join(ACKNOWLEDGED))?;
+        Ok(Self { connection, acknowledged, _lock: lock })
     }
 }
 
@@ -122,14 +144,25 @@ impl Backend for SqliteBackend {
     fn transaction(&mut self, work: &mut Work<'_>) -> Result<(), StorageError> {
         let connection = &self.connection;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(statement_failed)?;
-        if let Err(error) = work(&mut SqliteRows::new(connection)) {
-            // Some errors roll back by themselves; then there is nothing left to undo.
-            if !connection.is_autocommit() {
-                connection.execute_batch("ROLLBACK").map_err(commit_failed)?;
+        let before = connection.total_changes();
+        let worked = work(&mut SqliteRows::new(connection)).and_then(|()| {
+            let changed = connection.total_changes() != before;
+            changed.then(|| count_one(connection)).transpose().map_err(statement_failed)
+        });
+        let count = match worked {
+            Ok(count) => count,
+            Err(error) => {
+                // Some errors roll back by themselves; then there is nothing left to undo.
+                if !connection.is_autocommit() {
+                    connection.execute_batch("ROLLBACK").map_err(commit_failed)?;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        connection.execute_batch("COMMIT").map_err(commit_failed)
+        };
+        connection.execute_batch("COMMIT").map_err(commit_failed)?;
+        // Only now, when it is durable; and before anybody is answered.
+        let noted = count.map_or(Ok(()), |count| self.acknowledged.reach(count));
+        noted.map_err(|error| StorageError::Commit(Box::new(error)))
     }
 
     fn scrub(&mut self) -> Result<(), StorageError> {
@@ -144,6 +177,44 @@ pub(super) fn statement_failed(error: rusqlite::Error) -> StorageError {
 
 fn commit_failed(error: rusqlite::Error) -> StorageError {
     StorageError::Commit(Box::new(error))
+}
+
+/// Counts this transaction, and says which one it is.
+fn count_one(connection: &Connection) -> rusqlite::Result<u64> {
+    let count = transactions(connection)? + 1;
+    let sql = "INSERT INTO meta (name, value) VALUES ('transactions', ?1) \
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.prepare_cached(sql)?.execute([count.to_be_bytes()])?;
+    Ok(count)
+}
+
+/// How many transactions changed anything; none before they were counted.
+fn transactions(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT value FROM meta WHERE name = 'transactions'";
+    let count: Option<[u8; 8]> =
+        connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+    Ok(count.map(u64::from_be_bytes).unwrap_or_default())
+}
+
+/// Whether everything that was acknowledged is there.
+fn check_acknowledged(connection: &Connection, path: &Path, note: &Path) -> Result<HighWater, OpenError> {
+    let found = transactions(connection).map_err(|error| explain(path, error))?;
+    let lost = |acknowledged| OpenError::AcknowledgedLost {
+        path: path.to_path_buf(),
+        note: note.to_path_buf(),
+        acknowledged,
+        found,
+    };
+    let unusable = |source: io::Error| match source.kind() {
+        io::ErrorKind::InvalidData => lost(None),
+        _ => OpenError::Open { path: note.to_path_buf(), source: Box::new(source) },
+    };
+    let (acknowledged, mark) = HighWater::open(note).map_err(unusable)?;
+    if mark.is_some_and(|mark| mark > found) {
+        return Err(lost(mark));
+    }
+    acknowledged.reach(found).map_err(unusable)?;
+    Ok(acknowledged)
 }
 
 fn connect(path: &Path, options: SqliteOptions) -> rusqlite::Result<Connection> {
