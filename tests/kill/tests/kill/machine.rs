@@ -20,6 +20,9 @@ const LIFE: u32 = 30;
 /// Runs of `recover` after which everything has to be closed.
 const RECOVERIES: u32 = 20;
 
+/// Runs of a command until one has to go well that nobody disturbs.
+const REHEARSALS: u32 = 5;
+
 /// What a customer wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -103,8 +106,7 @@ impl Machine {
     pub(crate) async fn rehearse(&mut self) -> Vec<(Kind, String)> {
         let mut passed: Vec<(Kind, String)> = Vec::new();
         for kind in Kind::MOVING {
-            let said = self.command(kind, &Fate::Live).await;
-            assert_eq!(said.code, Some(0), "nobody has been killed yet: {said:?}");
+            let said = self.undisturbed(kind).await;
             for point in said.points {
                 if !passed.iter().any(|(_, known)| *known == point) {
                     passed.push((kind, point));
@@ -112,6 +114,17 @@ impl Machine {
             }
         }
         passed
+    }
+
+    /// A command that goes well. Nobody has been killed yet, but a computer may be too busy for a deadline.
+    async fn undisturbed(&mut self, kind: Kind) -> Said {
+        for _ in 0..REHEARSALS {
+            let said = self.command(kind, &Fate::Live).await;
+            if said.code == Some(0) {
+                return said;
+            }
+        }
+        panic!("{kind:?} never goes well");
     }
 
     /// Serves until it is over, and is judged now and then; what was found.
