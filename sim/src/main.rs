@@ -227,6 +227,7 @@ fn tell(cli: &Cli, summary: &Summary) {
     for situation in summary.missing() {
         say!("  {:>8}  {}", "never", situation.name());
     }
+    say!("The hash of all their traces: {}", summary.hash());
     for error in &summary.errors {
         say!("{error}");
     }
@@ -284,6 +285,7 @@ fn summary_as_json(cli: &Cli, summary: &Summary) -> serde_json::Value {
         "runs": summary.runs,
         "transactions": summary.transactions,
         "steps": summary.steps,
+        "hash": summary.hash(),
         "situations": situations,
         "missing": summary.missing().iter().map(|situation| situation.name()).collect::<Vec<_>>(),
         "points_reached": summary.points.len(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use atm_faults::Bug;
+use sha2::{Digest, Sha256};
 
 use crate::check::{self, Violation};
 use crate::plan::Plan;
@@ -67,6 +68,8 @@ pub struct Summary {
     pub points: BTreeMap<&'static str, u64>,
     /// Seeds with violations.
     pub violations: BTreeMap<u64, Vec<Violation>>,
+    /// The hash of the trace of each seed.
+    pub hashes: BTreeMap<u64, String>,
     /// Runs that could not be made.
     pub errors: Vec<String>,
 }
@@ -84,9 +87,19 @@ impl Summary {
         for (point, count) in &report.outcome.points {
             *self.points.entry(point).or_default() += count;
         }
+        self.hashes.insert(report.seed, report.outcome.hash.clone());
         if !report.violations.is_empty() {
             self.violations.insert(report.seed, report.violations.clone());
         }
+    }
+
+    /// The hash of all traces, in the order of their seeds: the same for the same seeds, on however many threads.
+    pub fn hash(&self) -> String {
+        let all = self
+            .hashes
+            .iter()
+            .fold(Sha256::new(), |all, (seed, hash)| all.chain_update(seed.to_le_bytes()).chain_update(hash));
+        hex::encode(all.finalize())
     }
 
     /// Situations that no run reached.

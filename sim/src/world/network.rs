@@ -41,7 +41,7 @@ impl Listener for SimulatedListener {
 
     async fn accept(&self) -> io::Result<(MortalStream, SocketAddr)> {
         let (stream, peer) = self.listener.accept().await?;
-        Ok((MortalStream { stream, life: Arc::clone(&self.life) }, peer))
+        Ok((MortalStream::new(stream, Arc::clone(&self.life)), peer))
     }
 }
 
@@ -78,7 +78,7 @@ impl Connect for SimulatedConnect {
         let life = Arc::clone(&self.life);
         Box::pin(async move {
             let stream = TcpStream::connect((host, port)).await?;
-            let stream: Box<dyn Stream> = Box::new(MortalStream { stream, life });
+            let stream: Box<dyn Stream> = Box::new(MortalStream::new(stream, life));
             Ok(stream)
         })
     }
@@ -87,8 +87,29 @@ impl Connect for SimulatedConnect {
 /// A connection that falls silent when its host dies.
 #[derive(Debug)]
 pub(super) struct MortalStream {
-    stream: TcpStream,
+    /// There until it is let go of.
+    stream: Option<TcpStream>,
+    number: u64,
     life: Arc<Life>,
+}
+
+impl MortalStream {
+    fn new(stream: TcpStream, life: Arc<Life>) -> Self {
+        Self { stream: Some(stream), number: life.opens(), life }
+    }
+
+    /// The connection, as long as anybody hears it.
+    fn living(&mut self) -> Option<Pin<&mut TcpStream>> {
+        self.stream.as_mut().filter(|_| !self.life.is_dead()).map(Pin::new)
+    }
+}
+
+impl Drop for MortalStream {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.life.lets_go(self.number, stream);
+        }
+    }
 }
 
 impl AsyncRead for MortalStream {
@@ -97,10 +118,7 @@ impl AsyncRead for MortalStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.life.is_dead() {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.living().map_or(Poll::Pending, |stream| stream.poll_read(context, buffer))
     }
 }
 
@@ -110,23 +128,14 @@ impl AsyncWrite for MortalStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.life.is_dead() {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        self.living().map_or(Poll::Pending, |stream| stream.poll_write(context, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.life.is_dead() {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.living().map_or(Poll::Pending, |stream| stream.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.life.is_dead() {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.living().map_or(Poll::Pending, |stream| stream.poll_shutdown(context))
     }
 }

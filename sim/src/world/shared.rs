@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atm_types::{Clock, IdSource, SeededIds, Timestamp};
+use turmoil::net::TcpStream;
 
 use super::machine::Machine;
 use crate::evidence::{Call, LogLine, Probe, Told};
@@ -82,9 +83,47 @@ impl fmt::Display for Host {
 #[derive(Debug, Default)]
 pub(super) struct Life {
     dead: AtomicBool,
+    connections: Mutex<Connections>,
+}
+
+/// The connections of one life, which are closed in the order in which they were opened when it ends. Tokio drops a
+/// dead host's tasks in an order that depends on how many tasks this process has ever had; and each end that is sent
+/// over the network draws its delay.
+#[derive(Debug, Default)]
+struct Connections {
+    opened: u64,
+    /// Those that no task has let go of yet.
+    held: usize,
+    /// Those that a dead host's tasks have let go of.
+    let_go: BTreeMap<u64, TcpStream>,
 }
 
 impl Life {
+    /// Counts a connection; its number.
+    pub(super) fn opens(&self) -> u64 {
+        let mut connections = self.connections();
+        connections.opened += 1;
+        connections.held += 1;
+        connections.opened
+    }
+
+    /// A task lets go of a connection: it is closed at once, or with all others if its host is dead.
+    pub(super) fn lets_go(&self, number: u64, stream: TcpStream) {
+        let mut connections = self.connections();
+        connections.held -= 1;
+        if !self.is_dead() {
+            return;
+        }
+        connections.let_go.insert(number, stream);
+        if connections.held == 0 {
+            std::mem::take(&mut connections.let_go).into_values().for_each(drop);
+        }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it crashed. What is left of its tasks until the end of the tick must not be heard.
     pub(super) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
