@@ -97,6 +97,11 @@ pub enum Action {
         /// Whether the PIN is right.
         right_pin: bool,
     },
+    /// A look at the last movements.
+    Statement {
+        /// Who.
+        customer: usize,
+    },
     /// The last money command again, with the same id.
     Repeat,
     /// The last money command is cancelled by its customer.
@@ -112,6 +117,8 @@ pub enum Action {
     Load,
     /// Operators empty a bin.
     Unload(&'static str),
+    /// Operators count the notes, and find what the device says.
+    Count,
     /// Operators decide what is suspect.
     Resolve {
         /// Whether the customer is found to have got the money.
@@ -333,7 +340,7 @@ fn script(dice: &mut Rng) -> Vec<(Duration, Action)> {
 fn action(dice: &mut Rng) -> Action {
     let customer = dice.usize(..CUSTOMERS.len());
     let right_pin = dice.u8(..8) > 0;
-    match dice.u8(..32) {
+    match dice.u8(..35) {
         0..=13 => {
             let faults: Vec<&'static str> = device_faults().filter(|name| *name != "none").collect();
             let fault = (dice.u8(..2) == 0).then(|| faults[dice.usize(..faults.len())]);
@@ -351,6 +358,8 @@ fn action(dice: &mut Rng) -> Action {
         25..=26 => Action::Recover,
         27 => Action::Load,
         28 => Action::Unload(["reject", "retract", "deposit"][dice.usize(..3)]),
+        32..=33 => Action::Statement { customer },
+        34 => Action::Count,
         29..=30 => Action::Resolve { presented: dice.bool() },
         _ => Action::Unblock { customer },
     }

@@ -8,6 +8,7 @@ use atm_history::{Answer, State};
 use atm_ledger_core::{Action as Done, Leg};
 use atm_proto::gateway::{
     AuthorizeWithdrawalRequest, AuthorizeWithdrawalResponse, CancelTransactionRequest, GetBalanceResponse,
+    ListTransactionsResponse,
 };
 use atm_sim::check::linear;
 use atm_sim::evidence::{AttemptRow, AttemptSummary, Call, CountChange, Evidence, LogLine};
@@ -24,6 +25,8 @@ fn true_run() -> Evidence {
         Action::Balance { customer: 0, right_pin: true },
         Action::Balance { customer: 1, right_pin: false },
         Action::Deposit { customer: 0, amount: 250 },
+        Action::Statement { customer: 0 },
+        Action::Count,
         withdraw(2, 700, Some("jam-stack")),
         Action::Transfer { customer: 0, amount: 100, to: 1 },
         withdraw(1, 480, None),
@@ -86,6 +89,13 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         legs(&mut run.ledger.steps[at].action)[1].posted += 1;
     });
     damaged(2, &|run| run.ledger.accounts[0].totals.debits_posted += 1);
+    damaged(2, &|run| {
+        let at = call(run, "ListTransactions");
+        let Some((_, Ok(answer))) = &mut run.calls[at].answer else { panic!("it was answered") };
+        let mut message = ListTransactionsResponse::decode(&answer[..]).unwrap();
+        message.lines[1].balance.as_mut().unwrap().balance_minor_units += 1;
+        *answer = message.encode_to_vec();
+    });
     damaged(3, &|run| {
         let at = step(run, is_hold);
         legs(&mut run.ledger.steps[at].action).iter_mut().for_each(|leg| leg.pending += 1_000_000_000);
@@ -180,6 +190,13 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
             _ => None,
         });
         held.next().unwrap().balances[0].as_mut().unwrap().available += 1;
+    });
+    damaged(17, &|run| {
+        let at = call(run, "ListTransactions");
+        let Some((_, Ok(answer))) = &mut run.calls[at].answer else { panic!("it was answered") };
+        let mut message = ListTransactionsResponse::decode(&answer[..]).unwrap();
+        message.lines.remove(0);
+        *answer = message.encode_to_vec();
     });
     damaged(18, &|run| run.ledger.stored[0][0] ^= 1);
     damaged(19, &|run| {

@@ -6,7 +6,6 @@ use atm_sim::situations::Situation;
 
 /// Few enough for a build that is not optimised.
 const SEEDS: u64 = 24;
-/// Among them 13, in which a late copy of an early sign-on once fenced a machine off for good.
 const FIRST: u64 = 1;
 
 #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atm_ledger_core::{Action, Step, TransactionState as Core};
-use atm_proto::gateway::{GetBalanceResponse, LogInResponse, SignOnResponse};
+use atm_proto::gateway::{GetBalanceResponse, SignOnResponse};
 use atm_proto::types::TransactionState;
-use atm_types::{AccountId, TransactionId};
+use atm_types::TransactionId;
 
 use super::Violation;
-use super::decode::{answer, asked, decides};
+use super::decode::{account_of, accounts_of_sessions, answer, asked, decides};
 use crate::evidence::{Call, Evidence};
 
 fn step_at(evidence: &Evidence, sequence: u64) -> Option<&Step> {
@@ -103,10 +103,10 @@ pub(super) fn same_id_same_outcome(evidence: &Evidence) -> Vec<Violation> {
 }
 
 /// What everybody knew of the order, by the time at which it was told: sorted by time, growing.
-struct Known(Vec<(Duration, u64)>);
+pub(super) struct Known(Vec<(Duration, u64)>);
 
 impl Known {
-    fn of(evidence: &Evidence) -> Self {
+    pub(super) fn of(evidence: &Evidence) -> Self {
         let mut told: Vec<(Duration, u64)> = Vec::new();
         for asked in asked(evidence) {
             if let (Some((at, _)), Some((outcome, _))) = (&asked.call.answer, &asked.told) {
@@ -133,7 +133,7 @@ impl Known {
     }
 
     /// The highest number that was told before this moment.
-    fn before(&self, moment: Duration) -> u64 {
+    pub(super) fn before(&self, moment: Duration) -> u64 {
         let after = self.0.partition_point(|(at, _)| *at < moment);
         after.checked_sub(1).map_or(0, |index| self.0[index].1)
     }
@@ -180,28 +180,19 @@ pub(super) fn real_time(evidence: &Evidence) -> Vec<Violation> {
 
 /// 17: a balance is that of the account at the step that it names, and that is not older than what was told before.
 pub(super) fn balances(evidence: &Evidence) -> Vec<Violation> {
-    let mut accounts: BTreeMap<&str, AccountId> = BTreeMap::new();
-    let opened: Vec<LogInResponse> =
-        evidence.calls.iter().filter(|call| call.method == "LogIn").filter_map(answer).collect();
-    for session in &opened {
-        if let Ok(account) = session.account_id.parse() {
-            accounts.insert(&session.session_token, account);
-        }
-    }
+    let accounts = accounts_of_sessions(evidence);
     let known = Known::of(evidence);
     let mut found = Vec::new();
     for call in evidence.calls.iter().filter(|call| call.method == "GetBalance") {
         let Some(read) = answer::<GetBalanceResponse>(call) else { continue };
-        let token = call.session.as_deref().map(|header| header.trim_start_matches("Bearer "));
-        let Some(account) = token.and_then(|token| accounts.get(token)) else { continue };
+        let Some(account) = account_of(call, &accounts) else { continue };
         let floor = known.before(call.began);
         if read.commit_sequence < floor {
             let what = format!("a balance of step {} was told after step {floor}", read.commit_sequence);
             found.push(Violation::new(17, what));
         }
         let then = evidence.ledger.steps.iter().filter(|step| step.commit_sequence <= read.commit_sequence);
-        let leg =
-            then.rev().find_map(|step| step.action.legs().iter().find(|leg| leg.account_id == *account));
+        let leg = then.rev().find_map(|step| step.action.legs().iter().find(|leg| leg.account_id == account));
         let was = leg.map(|leg| (leg.balance.posted, leg.balance.available));
         let told = read.balance.map(|balance| (balance.balance_minor_units, balance.available_minor_units));
         if was.is_some() && told != was {

@@ -1,8 +1,10 @@
 //! Calls with their messages read.
 
+use std::collections::BTreeMap;
+
 use atm_proto::gateway::{self as wire, Outcome};
 use atm_proto::types::{Money, TransactionState};
-use atm_types::TransactionId;
+use atm_types::{AccountId, TransactionId};
 use prost::Message;
 
 use crate::evidence::{Call, Evidence};
@@ -61,4 +63,19 @@ pub(super) fn decides(method: &str) -> bool {
 pub(super) fn answer<M: Message + Default>(call: &Call) -> Option<M> {
     let (_, answer) = call.answer.as_ref()?;
     M::decode(&answer.as_ref().ok()?[..]).ok()
+}
+
+/// The account of each session that was opened, by its token.
+pub(super) fn accounts_of_sessions(evidence: &Evidence) -> BTreeMap<String, AccountId> {
+    let opened = evidence.calls.iter().filter(|call| call.method == "LogIn").filter_map(answer);
+    opened
+        .filter_map(|session: wire::LogInResponse| {
+            Some((session.session_token, session.account_id.parse().ok()?))
+        })
+        .collect()
+}
+
+/// The account that a call is about, by its session.
+pub(super) fn account_of(call: &Call, accounts: &BTreeMap<String, AccountId>) -> Option<AccountId> {
+    accounts.get(call.session.as_deref()?.trim_start_matches("Bearer ")).copied()
 }

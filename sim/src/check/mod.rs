@@ -1,7 +1,7 @@
 //! The invariants, as pure functions over the evidence; their numbers are those of docs/ARCHITECTURE.md.
 //!
 //! `books` looks at the ledger's disk alone; `model` replays it and judges what was answered at the ledger's door, and
-//! `linear` judges that without the log; `answers` holds what was told against it; `cash`,
+//! `linear` judges that without the log; `answers` and `statements` hold what was told against it; `cash`,
 //! `journal` and `ends` look at the machines; `pins` and `secrets` at auth and at everything that is written down.
 
 mod answers;
@@ -14,6 +14,7 @@ pub mod linear;
 mod model;
 mod pins;
 mod secrets;
+mod statements;
 
 use crate::evidence::Evidence;
 
@@ -48,6 +49,7 @@ pub const ALWAYS: &[Check] = &[
     answers::same_id_same_outcome,
     answers::real_time,
     answers::balances,
+    statements::statements,
     cash::dispenses,
     journal::nothing_is_cancelled_after_it_was_presented,
     journal::suspect_only_when_unknown,

@@ -183,6 +183,10 @@ impl Scene<'_> {
                 let ran = self.run(pin, &["balance", "--card", who.card]).await;
                 self.told("balance", who.card, None, None, ran);
             }
+            Action::Statement { customer } => {
+                let who = &CUSTOMERS[*customer];
+                self.run(who.pin, &["statement", "--card", who.card, "--limit", "3"]).await;
+            }
             Action::Cancel => {
                 let last = self.script().last.clone();
                 if let Some((id, action)) = last {
@@ -202,6 +206,7 @@ impl Scene<'_> {
             Action::Recover => self.operators(&["recover", "--operator-token-file", "-"]).await,
             Action::Load => self.operators(&["admin", "load", "100=20", "20=10", TOKEN, "-"]).await,
             Action::Unload(place) => self.operators(&["admin", "unload", place, TOKEN, "-"]).await,
+            Action::Count => self.count().await,
             Action::Resolve { presented } => self.resolve(*presented).await,
             Action::Unblock { customer } => {
                 let card = CUSTOMERS[*customer].card;
@@ -242,6 +247,16 @@ impl Scene<'_> {
             }
         };
         self.told(kind, who.card, Some(id), Some(amount * 100), ran);
+    }
+
+    /// What the device says is typed as what was counted.
+    async fn count(&self) {
+        let shown = self.run("", &["admin", "count", TOKEN, "-"]).await;
+        let object = shown.map(|shown| shown.object).unwrap_or_default();
+        let Some(confirm) = object.get("confirm").and_then(|confirm| confirm.as_str()) else { return };
+        let counted = confirm.split(' ').filter(|word| word.contains('='));
+        let words: Vec<&str> = ["admin", "count"].into_iter().chain(counted).chain([TOKEN, "-"]).collect();
+        self.operators(&words).await;
     }
 
     async fn resolve(&self, presented: bool) {
@@ -322,6 +337,7 @@ fn customer_of(action: &Action) -> usize {
         | Action::Transfer { customer, .. }
         | Action::Balance { customer, .. }
         | Action::CancelNothing { customer }
+        | Action::Statement { customer }
         | Action::Unblock { customer } => *customer,
         _ => 0,
     }

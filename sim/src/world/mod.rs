@@ -341,9 +341,7 @@ impl<'a> Driver<'a> {
         if self.down.iter().any(|(_, other)| *other == host) {
             return;
         }
-        if let Some((life, _)) = self.state().lives.get(&host) {
-            life.end();
-        }
+        self.end_life(host);
         if let Host::Machine(index) = host
             && let Some(machine) = self.world.machines.get(index)
         {
@@ -352,6 +350,13 @@ impl<'a> Driver<'a> {
         }
         self.sim.crash(host.name());
         self.down.push((until, host));
+    }
+
+    /// Nothing is heard of this start of a host any more. It comes before its tasks are dropped.
+    fn end_life(&self, host: Host) {
+        if let Some((life, _)) = self.state().lives.get(&host) {
+            life.end();
+        }
     }
 
     /// Starts hosts again whose time has come, and ends pauses and partitions.

@@ -66,6 +66,7 @@ impl Driver<'_> {
     /// From now on this ledger answers to the name of all; connections to the other one break.
     pub(super) fn lead_to(&mut self, ledger: Host) {
         self.state().answering = Some(ledger);
+        self.end_life(Host::WireToLedger);
         self.sim.bounce(Host::WireToLedger.name());
     }
 
