@@ -33,7 +33,7 @@ use machine::{Machine, Script};
 use network::SimulatedConnect;
 use observe::Observer;
 use services::{Secrets, Start, url_of};
-use shared::{Death, HostClock, Life, Shared, State};
+use shared::{Death, HostClock, Shared, State};
 
 /// How exactly simulated time is kept; a message takes at least one of these.
 const TICK: Duration = Duration::from_millis(10);
@@ -143,8 +143,7 @@ impl World {
         let door = Arc::new(Door::new(&secrets.ledger_key));
         let mut wires = BTreeMap::new();
         for (wire, upstream) in WIRES {
-            // A wire does not die, so it has one life.
-            let network = Arc::new(SimulatedConnect::new(Arc::new(Life::default()), Arc::clone(&shared)));
+            let network = Arc::new(SimulatedConnect::new(wire, Arc::clone(&shared)));
             let dice = Rng::with_seed(mix(seed ^ mix(wire.number())));
             let witness = (wire == Host::WireToLedger).then(|| Arc::clone(&door) as Arc<dyn Witness>);
             let proxy = Proxy::watched(&url_of(upstream), network, (Vec::new(), dice), witness);

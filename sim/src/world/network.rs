@@ -45,17 +45,17 @@ impl Listener for SimulatedListener {
     }
 }
 
-/// How one start of a host opens connections.
+/// How a host opens connections, each for the start that the host is in.
 #[derive(Clone)]
 pub(super) struct SimulatedConnect {
-    life: Arc<Life>,
+    host: Host,
     shared: Arc<Shared>,
 }
 
 impl SimulatedConnect {
-    /// For this start.
-    pub(super) fn new(life: Arc<Life>, shared: Arc<Shared>) -> Self {
-        Self { life, shared }
+    /// For this host.
+    pub(super) fn new(host: Host, shared: Arc<Shared>) -> Self {
+        Self { host, shared }
     }
 
     /// The host that answers to a name.
@@ -75,7 +75,7 @@ impl Connect for SimulatedConnect {
     fn connect(&self, uri: &Uri) -> Connecting {
         let host = self.answers_to(uri.host().unwrap_or_default());
         let port = uri.port_u16().unwrap_or(PORT);
-        let life = Arc::clone(&self.life);
+        let life = self.shared.life(self.host);
         Box::pin(async move {
             let stream = TcpStream::connect((host, port)).await?;
             let stream: Box<dyn Stream> = Box::new(MortalStream::new(stream, life));

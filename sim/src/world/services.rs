@@ -100,7 +100,7 @@ impl Start {
 
     /// How it opens connections.
     pub(super) fn network(&self) -> Arc<dyn Connect> {
-        Arc::new(SimulatedConnect::new(Arc::clone(&self.life), Arc::clone(&self.shared)))
+        Arc::new(SimulatedConnect::new(self.host, Arc::clone(&self.shared)))
     }
 }
 

@@ -221,6 +221,11 @@ impl Shared {
         (life, starts)
     }
 
+    /// The start that a host is in.
+    pub(super) fn life(&self, host: Host) -> Arc<Life> {
+        self.lock().lives.get(&host).map(|(life, _)| Arc::clone(life)).unwrap_or_default()
+    }
+
     /// A line of the trace.
     pub(super) fn tell(&self, host: Host, what: impl Into<String>) {
         let now = self.now();
