@@ -9,7 +9,8 @@ use prost::Message;
 
 use super::Violation;
 use super::decode::answer;
-use crate::evidence::{AttemptRow, AttemptSummary, Evidence};
+use crate::evidence::{AttemptRow, AttemptSummary, Evidence, LogLine};
+use crate::world::TICK;
 
 /// So many wrong PINs in a row are verified at most.
 const MOST: usize = 3;
@@ -42,10 +43,24 @@ fn cards(evidence: &Evidence) -> BTreeMap<String, Card<'_>> {
             card.resets.push(change.at);
         }
     }
+    // An operator's order may come in the same moment as the next wrong PIN, and then no count of 0 is seen.
+    let unblocked =
+        |line: &&LogLine| line.target == "atm_auth::cards" && line.text.contains("unblocked a card");
+    for line in evidence.log.iter().filter(unblocked) {
+        let ours = |four: &str| line.text.chars().rev().take(4).eq(four.chars().rev().take(4));
+        let resets = cards.iter_mut().filter(|(four, _)| ours(four)).map(|(_, card)| &mut card.resets);
+        resets.for_each(|resets| resets.push(seen(line.at)));
+    }
     for card in cards.values_mut() {
         card.resets.sort_unstable();
     }
     cards
+}
+
+/// When what happened at this time is read from the disks: after its tick.
+fn seen(at: Duration) -> Duration {
+    let ticks = at.as_nanos() / TICK.as_nanos() + 1;
+    TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 impl Card<'_> {

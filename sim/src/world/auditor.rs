@@ -27,7 +27,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::services::{Secrets, Start, url_of};
 use super::shared::Host;
-use crate::evidence::Probe;
+use crate::evidence::{LogLine, Probe};
 use crate::plan::CUSTOMERS;
 
 /// How many transactions he asks for again.
@@ -260,9 +260,17 @@ impl Auditor {
         }
     }
 
+    /// How often a card was unblocked so far.
+    fn unblocked(&self) -> usize {
+        let told =
+            |line: &&LogLine| line.target == "atm_auth::cards" && line.text.contains("unblocked a card");
+        self.start.shared.lock().log.iter().filter(told).count()
+    }
+
     /// Of four wrong PINs at most two are told to be wrong: the third locks.
     async fn guess(&mut self, machine_key: [u8; 32]) {
         for who in &CUSTOMERS {
+            let unblocked = self.unblocked();
             let mut told = Vec::new();
             for pin in ["0001", "0002", "0003", "0004"] {
                 let answer = self.log_in(machine_key, who.card, pin).await.map(drop);
@@ -277,6 +285,10 @@ impl Auditor {
             // Who was not answered says nothing of the count.
             if !told.iter().all(judged) {
                 return;
+            }
+            // A late copy of an operator's order unblocks a card again.
+            if self.unblocked() != unblocked {
+                continue;
             }
             let wrong = told.iter().filter(|told| **told == Err(Code::Unauthenticated)).count();
             let locked = told.last() == Some(&Err(Code::FailedPrecondition));

@@ -123,6 +123,9 @@ pub(super) async fn command(
     }
 }
 
+/// The exit code of a recovery that could not end everything.
+const STILL_OPEN: u8 = 3;
+
 /// Lives the machine's life: its script, and at the end whatever is still open.
 pub(super) async fn live(start: Start, secrets: Secrets, machine: Machine, index: usize) {
     while !start.shared.lock().set_up {
@@ -147,6 +150,12 @@ pub(super) async fn live(start: Start, secrets: Secrets, machine: Machine, index
                 let ran = command(&start, &secrets, &machine, "", &["recover"]).await;
                 if let Some(ran) = ran {
                     start.shared.tell(start.host, format!("recover: exit {}", ran.exit));
+                    // What an operator left unfinished only an operator may finish.
+                    if ran.exit == STILL_OPEN {
+                        Scene { start: &start, secrets: &secrets, machine: &machine }
+                            .act(&Action::Recover)
+                            .await;
+                    }
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }

@@ -36,7 +36,7 @@ use services::{Secrets, Start, url_of};
 use shared::{Death, HostClock, Shared, State};
 
 /// How exactly simulated time is kept; a message takes at least one of these.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// For how long a blow takes a host's network away.
 const CUT_OFF: Duration = Duration::from_secs(2);
