@@ -1,5 +1,5 @@
 //! What the ledger can do on this machine. `cargo bench -p atm-ledger` prints all sections; words after `--`
-//! choose some of them.
+//! choose some of them, or, for a profiler, `echo` or `post` by itself.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on has nothing to print")]
 
@@ -29,5 +29,9 @@ fn main() {
     }
     if is_wanted("latency") {
         latency::print(&runtime);
+    }
+    // For a profiler: one kind of call by itself, only when it is asked for.
+    for call in wanted.iter().filter_map(|word| unary::Call::named(word)) {
+        unary::print_alone(&runtime, call);
     }
 }

@@ -16,10 +16,36 @@ const CONNECTIONS: usize = 8;
 const CALLS_PER_CONNECTION: usize = 128;
 
 /// What is measured.
-#[derive(Clone, Copy, PartialEq)]
-enum Call {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Call {
     Echo,
     Post,
+}
+
+impl Call {
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        match word {
+            "echo" => Some(Self::Echo),
+            "post" => Some(Self::Post),
+            _ => None,
+        }
+    }
+}
+
+/// How long a call runs by itself.
+const ALONE: Duration = Duration::from_secs(10);
+
+/// Prints how many of one kind of call were answered.
+pub(crate) fn print_alone(runtime: &tokio::runtime::Runtime, call: Call) {
+    let directory = tempfile::tempdir().expect("a directory for the books");
+    runtime.block_on(async {
+        let bank = Bank::open(directory.path()).await;
+        let clients: Vec<_> = (0..CONNECTIONS).map(|_| bank.client()).collect();
+        saturate(&clients, call, WARM_UP).await;
+        let (rate, micros) = saturate(&clients, call, ALONE).await;
+        println!("{call:?}: {rate:.0} a second, {micros:.1} us of processor time each");
+        bank.close().await;
+    });
 }
 
 /// Prints the section.
