@@ -5,6 +5,9 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+/// Bytes of a page of SQLite.
+const PAGE: usize = 4096;
+
 /// One damage.
 #[derive(Clone, Debug)]
 pub struct Damage {
@@ -20,6 +23,8 @@ enum What {
     Tail { kind: u8, bytes: usize },
     /// This bit is the other one.
     Flip { at: usize, bit: u8 },
+    /// A page is as it once was: its last writes never came to the disk, or came to another place.
+    Old { at: usize, bytes: Vec<u8> },
 }
 
 impl Damage {
@@ -60,6 +65,18 @@ impl Damage {
         Self { file, what: What::Tail { kind: dice.u8(..3), bytes: dice.usize(1..=length) } }
     }
 
+    /// Draws a page of `file` that has changed since `older` was copied, and puts the old one in its place.
+    ///
+    /// # Panics
+    /// When none has.
+    pub fn old_page(directory: &Path, older: &Path, file: &'static str, dice: &mut fastrand::Rng) -> Self {
+        let (now, then) = (read(&directory.join(file)), read(&older.join(file)));
+        let pages = now.chunks(PAGE).zip(then.chunks(PAGE)).enumerate();
+        let changed: Vec<_> = pages.filter(|(_, (now, then))| now != then).collect();
+        let (page, (_, old)) = changed[dice.usize(..changed.len())];
+        Self { file, what: What::Old { at: page * PAGE, bytes: old.to_vec() } }
+    }
+
     /// What kind of damage it is, for the counts.
     #[must_use]
     pub fn kind(&self) -> String {
@@ -67,6 +84,7 @@ impl Damage {
             What::Cut { .. } => "cut",
             What::Tail { .. } => "with a torn tail",
             What::Flip { .. } => "flipped",
+            What::Old { .. } => "with an old page",
         };
         format!("{} {what}", self.file)
     }
@@ -78,17 +96,18 @@ impl Damage {
     pub fn strike(&self, directory: &Path) {
         let path = directory.join(self.file);
         let mut bytes = read(&path);
-        match self.what {
-            What::Cut { at } => bytes.truncate(at),
+        match &self.what {
+            What::Cut { at } => bytes.truncate(*at),
             What::Tail { kind, bytes: count } => {
                 let tail = match kind {
-                    0 => vec![0; count],
-                    1 => vec![0xff; count],
-                    _ => bytes[..count].to_vec(),
+                    0 => vec![0; *count],
+                    1 => vec![0xff; *count],
+                    _ => bytes[..*count].to_vec(),
                 };
                 bytes.extend(tail);
             }
-            What::Flip { at, bit } => bytes[at] ^= 1 << bit,
+            What::Flip { at, bit } => bytes[*at] ^= 1 << bit,
+            What::Old { at, bytes: old } => bytes[*at..*at + old.len()].copy_from_slice(old),
         }
         fs::write(&path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
