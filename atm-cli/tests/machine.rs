@@ -120,10 +120,39 @@ fn of_two_machines_with_one_disk_the_first_to_start_goes_on_and_the_other_touche
 }
 
 #[test]
+fn a_machine_with_a_new_key_gets_its_name_back_when_operators_release_it() {
+    let mut bank = OwnBank::new();
+    let customer = bank.customer(1, "1000");
+    let old = Atm::new(&bank.gateway());
+    assert_eq!(withdraw(&old, &customer.card, "10").0, 0);
+    let new = Atm::new(&bank.gateway());
+    let words = ["withdraw", "10", "--card", &customer.card, "--atm-id", &old.atm_id()];
+    assert_eq!(new.run_json(&words).0, 4, "the name belongs to another key");
+    let released = bank.admin(&["release-terminal", &old.atm_id(), "--json"]);
+    assert_eq!((released.code, released.json()["released"].as_bool()), (0, Some(true)), "{released:?}");
+    assert_eq!(new.run_json(&words).0, 0);
+    assert_eq!(withdraw(&old, &customer.card, "10").0, 4, "now it is the old key that is foreign");
+
+    let unknown = bank.admin(&["forget-start", "nobodys"]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    for unclear in [
+        &["forget-start"][..],
+        &["forget-start", "--all", "A"],
+        &["release-terminal"],
+        &["release-terminal", "a b"],
+    ] {
+        assert_eq!(bank.admin(unclear).code, 2, "{unclear:?}");
+    }
+    let all = bank.admin(&["forget-start", "--all"]);
+    assert!(all.code == 0 && all.stdout.contains("The starts of 1 machines"), "{all:?}");
+    bank.stop();
+}
+
+#[test]
 fn a_fenced_off_machine_serves_again_when_the_bank_has_decided_for_it() {
     let mut bank = OwnBank::new();
     let customer = bank.customer(1, "1000");
-    let mut atm = Atm::new(&bank.gateway());
+    let atm = Atm::new(&bank.gateway());
     assert_eq!(withdraw(&atm, &customer.card, "10").0, 0);
     let clone = Atm::new(&bank.gateway());
     copy(&atm.state, &clone.state);
@@ -133,10 +162,8 @@ fn a_fenced_off_machine_serves_again_when_the_bank_has_decided_for_it() {
     let unreachable = said(atm.command(&["recover"]).env("ATM_GATEWAY", "http://127.0.0.1:1"));
     assert_eq!(unreachable.code, 5, "{unreachable:?}");
     // The operators throw the copy away and let the next start of this name in, as the manual says.
-    bank.stop();
-    bank.forget_boots();
-    bank.start();
-    atm.behind(&bank.gateway());
+    let forgotten = bank.admin(&["forget-start", &atm.atm_id(), "--json"]);
+    assert_eq!((forgotten.code, forgotten.json()["machines"].as_u64()), (0, Some(1)), "{forgotten:?}");
     assert_eq!(withdraw(&atm, &customer.card, "30").0, 0);
     assert_eq!(withdraw(&atm, &customer.card, "40").0, 0);
     bank.stop();

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use atm_proto::gateway::admin_service_client::AdminServiceClient;
 use atm_proto::gateway::{
-    BlockCardRequest, GetCashPositionRequest, GetCashPositionResponse, GetTrialBalanceRequest,
-    GetTrialBalanceResponse, ImportAccountsRequest, ImportAccountsResponse, InspectTransactionRequest,
-    InspectTransactionResponse, IssueCardRequest, ListCashEntriesRequest, ListCashEntriesResponse,
-    ListSuspectsRequest, ListSuspectsResponse, MoveCashRequest, NewAccount, OpenAccountRequest, Outcome,
-    ResolveSuspectRequest, UnblockCardRequest, VerifyLedgerRequest, VerifyLedgerResponse,
+    BlockCardRequest, ForgetStartRequest, GetCashPositionRequest, GetCashPositionResponse,
+    GetTrialBalanceRequest, GetTrialBalanceResponse, ImportAccountsRequest, ImportAccountsResponse,
+    InspectTransactionRequest, InspectTransactionResponse, IssueCardRequest, ListCashEntriesRequest,
+    ListCashEntriesResponse, ListSuspectsRequest, ListSuspectsResponse, MoveCashRequest, NewAccount,
+    OpenAccountRequest, Outcome, ReleaseTerminalRequest, ResolveSuspectRequest, UnblockCardRequest,
+    VerifyLedgerRequest, VerifyLedgerResponse,
 };
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::deadline::Deadline;
@@ -75,17 +76,51 @@ impl AdminClient {
         .map(|answer| answer.changed)
     }
 
-    pub(crate) async fn block_card(&self, card_number: String) -> Result<(), RetryError> {
-        self.call(self.patience, BlockCardRequest { card_number }, |mut client, request| async move {
-            client.block_card(request).await
-        })
+    /// `order_id` makes the order count once, however often it is sent.
+    pub(crate) async fn block_card(&self, order_id: String, card_number: String) -> Result<(), RetryError> {
+        let request = BlockCardRequest { card_number, order_id };
+        self.call(
+            self.patience,
+            request,
+            |mut client, request| async move { client.block_card(request).await },
+        )
         .await
         .map(|_| ())
     }
 
-    pub(crate) async fn unblock_card(&self, card_number: String) -> Result<(), RetryError> {
-        self.call(self.patience, UnblockCardRequest { card_number }, |mut client, request| async move {
-            client.unblock_card(request).await
+    pub(crate) async fn unblock_card(&self, order_id: String, card_number: String) -> Result<(), RetryError> {
+        let request = UnblockCardRequest { card_number, order_id };
+        self.call(
+            self.patience,
+            request,
+            |mut client, request| async move { client.unblock_card(request).await },
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Forgets the recorded start of a machine, or of all; tells how many machines that were.
+    pub(crate) async fn forget_start(
+        &self,
+        order_id: String,
+        atm_id: Option<String>,
+    ) -> Result<u64, RetryError> {
+        let all = atm_id.is_none();
+        let request = ForgetStartRequest { order_id, atm_id: atm_id.unwrap_or_default(), all };
+        self.call(
+            self.patience,
+            request,
+            |mut client, request| async move { client.forget_start(request).await },
+        )
+        .await
+        .map(|answer| answer.machines)
+    }
+
+    /// Takes a machine's name from its terminal.
+    pub(crate) async fn release_terminal(&self, order_id: String, atm_id: String) -> Result<(), RetryError> {
+        let request = ReleaseTerminalRequest { order_id, atm_id };
+        self.call(self.patience, request, |mut client, request| async move {
+            client.release_terminal(request).await
         })
         .await
         .map(|_| ())

@@ -53,12 +53,6 @@ impl OwnBank {
         copy(&self.home.path().join(name), &self.data().join("ledger"));
     }
 
-    /// Removes the recorded start of every machine, while the bank is stopped.
-    pub(crate) fn forget_boots(&self) {
-        let auth = rusqlite::Connection::open(self.data().join("auth").join("auth.db")).unwrap();
-        auth.execute("UPDATE terminals SET boot_epoch = NULL, boot_id = NULL", []).unwrap();
-    }
-
     /// Opens an account for a new customer.
     pub(crate) fn customer(&self, number: u32, balance: &str) -> Customer {
         let customer = Customer { account: format!("T-{number}"), card: format!("40000000{number:04}") };

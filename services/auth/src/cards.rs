@@ -1,17 +1,20 @@
 //! What operators do to cards: issue, block, unblock.
+//!
+//! Blocks and unblocks are orders, which count once: see [`crate::orders`].
 
 use std::sync::Arc;
 
-use atm_types::AccountId;
+use atm_types::{AccountId, Timestamp};
 use futures_util::future::try_join_all;
 
 use crate::attempts::{new_card_id, salt};
 use crate::auth::Auth;
 use crate::domain::{
-    CardId, CardNumber, CardToIssue, Issued, LONGEST_SESSION, NumberKey, Pin, PinHash, Revocation,
-    RevocationTarget, issue,
+    CardId, CardNumber, CardToIssue, Issued, LONGEST_SESSION, NumberKey, Order, OrderId, Pin, PinHash,
+    Revocation, RevocationTarget, issue,
 };
 use crate::failure::Failure;
+use crate::orders::{Effect, once};
 use crate::storage::{Rows, StorageError};
 
 /// So many PINs are hashed before their cards are committed. A caller whose time runs out in a long call keeps
@@ -90,45 +93,79 @@ impl Auth {
         Ok(self.pool.run(permit, move |hashes| hashes.hash(&pin, salt)).await?)
     }
 
-    /// Blocks a card and revokes its sessions; doing it twice revokes them twice.
-    pub(crate) async fn block_card(self: &Arc<Self>, number: &CardNumber) -> Result<CardId, Failure> {
+    /// Blocks a card and revokes its sessions. Tells the card, and until when its sessions are over.
+    pub(crate) async fn block_card(
+        self: &Arc<Self>,
+        id: OrderId,
+        number: &CardNumber,
+    ) -> Result<(CardId, Timestamp), Failure> {
         let (key, now, auth) = (self.keys.number_key(number), self.clock.now(), Arc::clone(self));
         self.to_the_end(async move {
             let blocked = auth.store.transaction(move |rows| {
-                let Some(mut card) = rows.card(&key)? else { return Ok(None) };
-                let revoke_time = card.block(now);
-                let revocation = Revocation {
-                    target: RevocationTarget::Card(card.card_id),
-                    revoke_time,
-                    relevant_until: revoke_time.saturating_add(LONGEST_SESSION),
-                };
-                rows.put_card(&card)?;
-                rows.put_revocation(&revocation)?;
-                // Or a repeated log-in would be answered with a session that is dead already.
-                rows.forget_opened_attempts(&key)?;
-                Ok(Some((card, revocation)))
+                let given = once(rows, id, Order::BlockCard(key), |rows| blocked(rows, &key, now))?;
+                Ok((given, rows.card(&key)?))
             });
-            let (card, revocation) = blocked.await?.ok_or(Failure::NoSuchCard)?;
-            auth.announce(revocation);
-            tracing::info!(card_id = %card.card_id, last_four = %card.last_four, "blocked a card");
-            Ok(card.card_id)
+            let (given, card) = blocked.await?;
+            let (done, new) = given.done()?;
+            let card = card.filter(|_| done.affected > 0).ok_or(Failure::NoSuchCard)?;
+            if let Some(revocation) = new.flatten() {
+                auth.announce(revocation);
+                tracing::info!(order_id = %id, card_id = %card.card_id, last_four = %card.last_four, "blocked a card");
+            }
+            Ok((card.card_id, done.time))
         })
         .await
     }
 
     /// Takes block, lock and count from a card.
-    pub(crate) async fn unblock_card(self: &Arc<Self>, number: &CardNumber) -> Result<CardId, Failure> {
-        let key = self.keys.number_key(number);
+    pub(crate) async fn unblock_card(
+        self: &Arc<Self>,
+        id: OrderId,
+        number: &CardNumber,
+    ) -> Result<CardId, Failure> {
+        let (key, now) = (self.keys.number_key(number), self.clock.now());
         let unblocked = self.store.transaction(move |rows| {
-            let Some(mut card) = rows.card(&key)? else { return Ok(None) };
-            card.unblock();
-            rows.put_card(&card)?;
-            Ok(Some(card))
+            let given = once(rows, id, Order::UnblockCard(key), |rows| unblocked(rows, &key, now))?;
+            Ok((given, rows.card(&key)?))
         });
-        let card = unblocked.await?.ok_or(Failure::NoSuchCard)?;
-        tracing::info!(card_id = %card.card_id, last_four = %card.last_four, "unblocked a card");
+        let (given, card) = unblocked.await?;
+        let (done, new) = given.done()?;
+        let card = card.filter(|_| done.affected > 0).ok_or(Failure::NoSuchCard)?;
+        if new.is_some() {
+            tracing::info!(order_id = %id, card_id = %card.card_id, last_four = %card.last_four, "unblocked a card");
+        }
         Ok(card.card_id)
     }
+}
+
+fn blocked(
+    rows: &mut dyn Rows,
+    key: &NumberKey,
+    now: Timestamp,
+) -> Result<Effect<Option<Revocation>>, StorageError> {
+    let Some(mut card) = rows.card(key)? else {
+        return Ok(Effect { affected: 0, time: now, more: None });
+    };
+    let revoke_time = card.block(now);
+    let revocation = Revocation {
+        target: RevocationTarget::Card(card.card_id),
+        revoke_time,
+        relevant_until: revoke_time.saturating_add(LONGEST_SESSION),
+    };
+    rows.put_card(&card)?;
+    rows.put_revocation(&revocation)?;
+    // Or a repeated log-in would be answered with a session that is dead already.
+    rows.forget_opened_attempts(key)?;
+    Ok(Effect { affected: 1, time: revoke_time, more: Some(revocation) })
+}
+
+fn unblocked(rows: &mut dyn Rows, key: &NumberKey, now: Timestamp) -> Result<Effect<()>, StorageError> {
+    let Some(mut card) = rows.card(key)? else {
+        return Ok(Effect { affected: 0, time: now, more: () });
+    };
+    card.unblock();
+    rows.put_card(&card)?;
+    Ok(Effect { affected: 1, time: now, more: () })
 }
 
 /// How many of the cards go into the next transaction, at least one.

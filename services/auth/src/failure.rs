@@ -36,6 +36,12 @@ pub(crate) enum Failure {
     /// An operator named a card that does not exist.
     #[error("there is no such card")]
     NoSuchCard,
+    /// An operator named a machine whose name is nobody's.
+    #[error("there is no such machine")]
+    NoSuchMachine,
+    /// The id of an order was used before, for another one.
+    #[error("the order's id was used before for another order")]
+    OrderIdReused,
     /// Storage failed; whether the attempt was counted is unknown.
     #[error("storage failed")]
     Storage(#[from] StorageError),

@@ -1,7 +1,8 @@
 //! The auth service: cards, PINs, lockout and sessions.
 //!
 //! [`run`] is the whole service. A request goes `grpc` → a use case (`attempts`, `cards`, `revocations`, `terminals`) →
-//! `domain` for the rules and [`storage`] for what is kept; PINs are hashed in [`hashing`] and nowhere else.
+//! `domain` for the rules and [`storage`] for what is kept; PINs are hashed in [`hashing`] and nowhere else, and what
+//! operators order counts once by `orders`.
 //! What one must know before changing anything: an outcome is committed before it is answered, a card number
 //! is stored nowhere, and a stranger cannot tell an unknown card from a wrong PIN.
 
@@ -14,6 +15,7 @@ pub mod domain;
 mod failure;
 mod grpc;
 pub mod hashing;
+mod orders;
 pub mod pepper;
 mod revocations;
 mod service;

@@ -13,7 +13,7 @@ use atm_auth::domain::{HashCost, Pin};
 use atm_auth::hashing::{Argon2id, HashingError, PinHasher};
 use atm_auth::pepper::Pepper;
 use atm_proto::auth::{BlockCardRequest, CloseSessionRequest, UnblockCardRequest};
-use bank::{Bank, Refusal, change, press, reason};
+use bank::{Bank, Refusal, change, order_id, press, reason};
 use tonic::Code;
 
 const CARD: &str = "7391046285170004242";
@@ -108,8 +108,14 @@ async fn row_25_no_secret_is_in_any_log_panic_database_or_write_ahead_log() {
     tokens.push(bank.log_in(CARD, NEW_PIN).await.unwrap().session_token);
     let request = CloseSessionRequest { session_id: session.session_id };
     bank.client().close_session(request).await.unwrap();
-    bank.client().block_card(BlockCardRequest { card_number: CARD.to_owned() }).await.unwrap();
-    bank.client().unblock_card(UnblockCardRequest { card_number: CARD.to_owned() }).await.unwrap();
+    bank.client()
+        .block_card(BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() })
+        .await
+        .unwrap();
+    bank.client()
+        .unblock_card(UnblockCardRequest { card_number: CARD.to_owned(), order_id: order_id() })
+        .await
+        .unwrap();
 
     let _ = std::panic::take_hook();
     let read = |path: &Path| std::fs::read_to_string(path).unwrap().trim().to_owned();

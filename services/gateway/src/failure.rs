@@ -43,6 +43,10 @@ pub enum Failure {
     CardBlocked,
     /// An operator named a card that does not exist.
     CardNotFound,
+    /// An operator named a machine that does not exist.
+    MachineNotFound,
+    /// The id of an operator's order was used before, for another order.
+    OrderIdReused,
     /// An operator named an account that does not exist.
     AccountNotFound,
     /// There is no such transaction, or none that this caller may know of.

@@ -1,6 +1,6 @@
 //! Which machine's name belongs to which terminal, as auth said.
 //!
-//! A binding is never undone while the bank runs, so that it is asked for once. Nothing else is remembered: a name that
+//! A binding is only undone by an operator's order, through a gateway that forgets it, so that it is asked for once. Nothing else is remembered: a name that
 //! is nobody's yet may be bound the next moment.
 
 use std::collections::HashSet;
@@ -28,6 +28,12 @@ impl Machines {
     pub fn knows(&self, atm_id: &AtmId, terminal_id: TerminalId) -> bool {
         let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         bound.contains(&(atm_id.clone(), terminal_id))
+    }
+
+    /// Forgets a machine's binding, which an operator has undone.
+    pub fn forget(&self, atm_id: &AtmId) {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.retain(|(name, _)| name != atm_id);
     }
 
     fn remember(&self, atm_id: &AtmId, terminal_id: TerminalId) {

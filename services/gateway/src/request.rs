@@ -29,6 +29,14 @@ pub fn attempt_id(text: &str) -> Result<AttemptId, Failure> {
     uuid(text, "attempt_id")
 }
 
+/// The id of an operator's order.
+///
+/// # Errors
+/// [`Failure::Invalid`].
+pub fn order_id(text: &str) -> Result<AttemptId, Failure> {
+    uuid(text, "order_id")
+}
+
 fn uuid<T: FromStr<Err = atm_types::IdError>>(text: &str, field: &'static str) -> Result<T, Failure> {
     text.parse().map_err(|error: atm_types::IdError| Failure::invalid(field, error.to_string()))
 }

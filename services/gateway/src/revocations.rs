@@ -60,8 +60,6 @@ struct State {
     sessions: HashMap<Uuid, Instant>,
     /// Revoked cards, each with the instant after which no session can be concerned any more.
     cards: HashMap<Uuid, (IssuedUntil, Instant)>,
-    /// Cards that were blocked here and of which auth's own word has not come yet.
-    blocked: HashMap<Uuid, Instant>,
     sweep_at: usize,
 }
 
@@ -95,19 +93,9 @@ impl Revocations {
         self.lock().add_session(session_id);
     }
 
-    /// Ends all sessions of a card here and now, whatever auth's clock says, until auth itself names the time.
-    pub fn end_card(&self, card_id: Uuid) {
-        let mut state = self.lock();
-        state.sweep();
-        state.blocked.insert(card_id, forget_at());
-    }
-
-    /// Lets sessions of a card in again that are issued after `now`.
-    pub fn unblock_card(&self, card_id: Uuid, now: Timestamp) {
-        let mut state = self.lock();
-        if state.blocked.remove(&card_id).is_some() {
-            state.add_card(card_id, now);
-        }
+    /// Ends all sessions of a card here that were issued at or before `until`.
+    pub fn end_card(&self, card_id: Uuid, until: prost_types::Timestamp) {
+        self.lock().add_card(card_id, timestamp(until));
     }
 
     /// Adds what auth told, which may be nothing: a heartbeat.
@@ -136,7 +124,6 @@ impl State {
                         // Without a time it means all that there are.
                         let latest = Timestamp::from_nanos(i64::MAX);
                         self.add_card(id, revocation.revoke_time.map_or(latest, timestamp));
-                        self.blocked.remove(&id);
                     }
                 }
                 None => tracing::warn!("auth told a revocation without a target"),
@@ -147,7 +134,6 @@ impl State {
 
     fn concerns(&self, session: &Session) -> bool {
         self.sessions.contains_key(&session.session_id)
-            || self.blocked.contains_key(&session.card_id)
             || self.cards.get(&session.card_id).is_some_and(|(until, _)| session.issue_time <= *until)
     }
 
@@ -164,14 +150,13 @@ impl State {
 
     /// Forgets what can concern no session any more, whenever the number has doubled.
     fn sweep(&mut self) {
-        let count = |state: &Self| state.sessions.len() + state.cards.len() + state.blocked.len();
+        let count = |state: &Self| state.sessions.len() + state.cards.len();
         if count(self) < self.sweep_at.max(1_024) {
             return;
         }
         let now = Instant::now();
         self.sessions.retain(|_, forget| *forget > now);
         self.cards.retain(|_, (_, forget)| *forget > now);
-        self.blocked.retain(|_, forget| *forget > now);
         self.sweep_at = 2 * count(self);
     }
 }
@@ -297,7 +282,11 @@ mod tests {
 
     fn of_card(id: u128, seconds: i64) -> Revocation {
         let target = Some(Target::CardId(Uuid::from_u128(id).to_string()));
-        Revocation { target, revoke_time: Some(prost_types::Timestamp { seconds, nanos: 0 }) }
+        Revocation { target, revoke_time: Some(self::seconds(seconds)) }
+    }
+
+    fn seconds(seconds: i64) -> prost_types::Timestamp {
+        prost_types::Timestamp { seconds, nanos: 0 }
     }
 
     #[tokio::test(start_paused = true)]
@@ -337,7 +326,7 @@ mod tests {
         let revocations = Revocations::default();
         revocations.hear(&[of_session(1)]);
         revocations.end_session(Uuid::from_u128(2));
-        revocations.end_card(Uuid::from_u128(7));
+        revocations.end_card(Uuid::from_u128(7), seconds(ISSUED.as_seconds()));
         revocations.hear(&[]);
         for ended in [session(1, 1), session(2, 1), session(3, 7)] {
             assert_eq!(revocations.standing(&ended), Standing::Revoked);
@@ -346,28 +335,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_block_through_this_gateway_holds_until_auth_names_the_time() {
+    async fn a_block_through_this_gateway_ends_old_sessions_and_no_new_ones_however_often_it_comes() {
         let revocations = Revocations::default();
         revocations.hear(&[]);
-        revocations.end_card(Uuid::from_u128(7));
-        let mut later = session(9, 7);
-        later.issue_time = ISSUED.saturating_add(Duration::from_secs(10));
-        assert_eq!(revocations.standing(&later), Standing::Revoked);
-        revocations.hear(&[of_card(7, ISSUED.as_seconds() + 5)]);
-        assert_eq!(revocations.standing(&later), Standing::Good, "opened after the block was lifted");
-        assert_eq!(revocations.standing(&session(9, 7)), Standing::Revoked);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn unblocking_lets_new_sessions_in_and_no_old_ones() {
-        let revocations = Revocations::default();
-        revocations.hear(&[]);
-        revocations.end_card(Uuid::from_u128(7));
-        revocations.unblock_card(Uuid::from_u128(7), ISSUED);
-        assert_eq!(revocations.standing(&session(1, 7)), Standing::Revoked);
         let mut later = session(2, 7);
         later.issue_time = ISSUED.saturating_add(Duration::from_nanos(1));
-        assert_eq!(revocations.standing(&later), Standing::Good);
+        for _ in 0..2 {
+            revocations.end_card(Uuid::from_u128(7), seconds(ISSUED.as_seconds()));
+            assert_eq!(revocations.standing(&session(1, 7)), Standing::Revoked);
+            assert_eq!(revocations.standing(&later), Standing::Good, "opened after the block was lifted");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -170,7 +170,8 @@ async fn row_25_no_secret_is_in_any_log() {
         reason: "counted".to_owned(),
     };
     assert!(admin.resolve_suspect(with(resolve, &as_operator)).await.is_err());
-    let block = BlockCardRequest { card_number: CARD.to_owned() };
+    let block =
+        BlockCardRequest { card_number: CARD.to_owned(), order_id: SystemIds.attempt_id().to_string() };
     admin.block_card(with(block, &as_operator)).await.unwrap();
     assert!(atm.get_balance(with(GetBalanceRequest {}, &customer)).await.is_err());
 

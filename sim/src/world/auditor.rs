@@ -286,7 +286,8 @@ impl Auditor {
             if !told.iter().all(judged) {
                 return;
             }
-            // A late copy of an operator's order unblocks a card again.
+            // An operator's order that was held up until now unblocks a card. A copy of one that came before does not,
+            // and auth does not say so.
             if self.unblocked() != unblocked {
                 continue;
             }

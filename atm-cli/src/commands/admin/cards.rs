@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::Context;
-use super::write_failure;
+use super::{order_id, write_failure};
 use crate::cli::parse_card;
 use crate::client::AdminClient;
 use crate::exit::{Exit, Failure};
@@ -102,7 +102,7 @@ pub(super) async fn block(
     client: &AdminClient,
     args: &BlockCardArgs,
 ) -> Result<Exit, Failure> {
-    client.block_card(args.card.clone()).await.map_err(|error| write_failure(&error))?;
+    client.block_card(order_id(context), args.card.clone()).await.map_err(|error| write_failure(&error))?;
     context.screen.object(&BlockKeys { blocked: true });
     context.screen.good(&format!("Card …{} is blocked", last_four(&args.card)));
     Ok(Exit::Done)
@@ -113,7 +113,7 @@ pub(super) async fn unblock(
     client: &AdminClient,
     args: &UnblockCardArgs,
 ) -> Result<Exit, Failure> {
-    client.unblock_card(args.card.clone()).await.map_err(|error| write_failure(&error))?;
+    client.unblock_card(order_id(context), args.card.clone()).await.map_err(|error| write_failure(&error))?;
     context.screen.object(&BlockKeys { blocked: false });
     context.screen.good(&format!("Card …{} is unblocked", last_four(&args.card)));
     Ok(Exit::Done)

@@ -7,6 +7,7 @@ mod count;
 mod import;
 mod init_secrets;
 mod load;
+mod machines;
 mod open_account;
 mod reconcile;
 mod resolve;
@@ -54,6 +55,8 @@ enum AdminCommand {
     Suspects(suspects::SuspectsArgs),
     Suspect(suspect::SuspectArgs),
     Resolve(resolve::ResolveArgs),
+    ForgetStart(machines::ForgetStartArgs),
+    ReleaseTerminal(machines::ReleaseTerminalArgs),
     TrialBalance(trial_balance::TrialBalanceArgs),
     Verify(verify::VerifyArgs),
 }
@@ -80,6 +83,8 @@ pub(crate) async fn run(context: &Context, args: AdminArgs) -> Result<Exit, Fail
         AdminCommand::Suspects(args) => suspects::run(context, &client()?, &args).await,
         AdminCommand::Suspect(args) => suspect::run(context, &client()?, &args).await,
         AdminCommand::Resolve(args) => resolve::run(context, &client()?, &args).await,
+        AdminCommand::ForgetStart(args) => machines::forget_start(context, &client()?, &args).await,
+        AdminCommand::ReleaseTerminal(args) => machines::release(context, &client()?, &args).await,
         AdminCommand::TrialBalance(args) => trial_balance::run(context, &client()?, &args).await,
         AdminCommand::Verify(args) => verify::run(context, &client()?, &args).await,
     }
@@ -107,6 +112,11 @@ fn client(context: &Context, token_file: &Path) -> Result<AdminClient, Failure> 
             .map_err(|error| Failure::invalid(format!("--operator-token-file: {error}")))?,
     };
     AdminClient::new(context.way(), token, context.global.deadline)
+}
+
+/// An id for an order: its retries are the same order, and the same command again is another one.
+fn order_id(context: &Context) -> String {
+    context.ids.attempt_id().to_string()
 }
 
 /// The failure of a call that changes something and may be repeated: what may have been sent may have worked.

@@ -65,6 +65,10 @@ uuid_id! {
     /// One start of a machine.
     BootId
 }
+uuid_id! {
+    /// One order of an operator.
+    OrderId
+}
 
 /// Stands for a card number in storage: an HMAC-SHA-256 under a key that only holders of the pepper can
 /// derive, so that a stolen database cannot be searched by trying card numbers.

@@ -9,7 +9,9 @@ use tonic::Status;
 
 use crate::attempts::Press;
 use crate::cards::{IssueResult, Wanted};
-use crate::domain::{AtmId, Boot, BootError, CardId, CardNumber, Pin, Revocation, RevocationTarget, Session};
+use crate::domain::{
+    AtmId, Boot, BootError, CardId, CardNumber, OrderId, Pin, Revocation, RevocationTarget, Session,
+};
 
 /// The most cards in one request.
 const MOST_CARDS: usize = 1000;
@@ -46,7 +48,7 @@ fn press(attempt_id: &str, atm_id: &str, terminal_id: &str) -> Result<Press, Sta
 
 /// A machine's name and the terminal that uses it.
 pub(super) fn place(atm_id: &str, terminal_id: &str) -> Result<(AtmId, TerminalId), Status> {
-    let atm_id = atm_id.parse::<AtmId>().map_err(refused("atm_id"))?;
+    let atm_id = self::atm_id(atm_id)?;
     let terminal_id = terminal_id.parse().and_then(|id| match id {
         // Nobody's hash: it stands for the holder of a service token, who has no PIN pad.
         TerminalId::SERVICE => Err(IdError::NotHex),
@@ -94,9 +96,26 @@ fn card_to_issue(index: usize, card: proto::CardToIssue) -> Result<Wanted, Statu
     })
 }
 
-/// A card number.
-pub(super) fn card_number(field: &str, text: String) -> Result<CardNumber, Status> {
-    CardNumber::parse(text).map_err(refused(field))
+/// An order about a card.
+pub(super) fn card_order(order_id: &str, card_number: String) -> Result<(OrderId, CardNumber), Status> {
+    // Taken over first, so that the text is not dropped without being wiped.
+    let number = CardNumber::parse(card_number).map_err(refused("card_number"))?;
+    Ok((id("order_id", order_id)?, number))
+}
+
+/// An order to forget the start of one machine, or of all.
+pub(super) fn forget_start(request: &proto::ForgetStartRequest) -> Result<(OrderId, Option<AtmId>), Status> {
+    let id = id("order_id", &request.order_id)?;
+    match (request.all, request.atm_id.is_empty()) {
+        (true, true) => Ok((id, None)),
+        (true, false) => Err(invalid_argument("atm_id", "must be empty when all machines are meant")),
+        (false, _) => Ok((id, Some(atm_id(&request.atm_id)?))),
+    }
+}
+
+/// A machine's name.
+pub(super) fn atm_id(text: &str) -> Result<AtmId, Status> {
+    text.parse().map_err(refused("atm_id"))
 }
 
 /// An id of any kind.
@@ -149,7 +168,8 @@ pub(super) fn revocation(revocation: Revocation) -> proto::Revocation {
     }
 }
 
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+/// A time.
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_seconds(), nanos: time.subsec_nanos() }
 }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 use atm_proto::auth::auth_service_server::{AuthService, AuthServiceServer};
 use atm_proto::auth::{
     BlockCardRequest, BlockCardResponse, ChangePinRequest, ChangePinResponse, CloseSessionRequest,
-    CloseSessionResponse, GetSessionKeysRequest, GetSessionKeysResponse, GetTerminalRequest,
-    GetTerminalResponse, IssueCardsRequest, IssueCardsResponse, SignOnTerminalRequest,
-    SignOnTerminalResponse, UnblockCardRequest, UnblockCardResponse, VerifyPinRequest, VerifyPinResponse,
-    WatchRevocationsRequest,
+    CloseSessionResponse, ForgetStartRequest, ForgetStartResponse, GetSessionKeysRequest,
+    GetSessionKeysResponse, GetTerminalRequest, GetTerminalResponse, IssueCardsRequest, IssueCardsResponse,
+    ReleaseTerminalRequest, ReleaseTerminalResponse, SignOnTerminalRequest, SignOnTerminalResponse,
+    UnblockCardRequest, UnblockCardResponse, VerifyPinRequest, VerifyPinResponse, WatchRevocationsRequest,
 };
 use atm_rpc::admission::{self, AdmissionConfig, Priority};
 use atm_rpc::credentials::BearerToken;
@@ -46,7 +46,7 @@ pub(crate) fn admission() -> AdmissionConfig {
             Some("CloseSession" | "BlockCard" | "WatchRevocations" | "GetSessionKeys" | "GetTerminal") => {
                 Priority::Critical
             }
-            Some("IssueCards" | "UnblockCard") => Priority::Low,
+            Some("IssueCards" | "UnblockCard" | "ForgetStart" | "ReleaseTerminal") => Priority::Low,
             Some(_) | None => admission::classify(path),
         },
         ..AdmissionConfig::default()
@@ -148,18 +148,40 @@ impl AuthService for Handlers {
         &self,
         request: Request<BlockCardRequest>,
     ) -> Result<Response<BlockCardResponse>, Status> {
-        let number = convert::card_number("card_number", request.into_inner().card_number)?;
-        let card_id = self.auth.block_card(&number).await.map_err(self.refuse())?;
-        Ok(Response::new(BlockCardResponse { card_id: card_id.to_string() }))
+        let BlockCardRequest { card_number, order_id } = request.into_inner();
+        let (id, number) = convert::card_order(&order_id, card_number)?;
+        let (card_id, time) = self.auth.block_card(id, &number).await.map_err(self.refuse())?;
+        let revoke_time = Some(convert::timestamp(time));
+        Ok(Response::new(BlockCardResponse { card_id: card_id.to_string(), revoke_time }))
     }
 
     async fn unblock_card(
         &self,
         request: Request<UnblockCardRequest>,
     ) -> Result<Response<UnblockCardResponse>, Status> {
-        let number = convert::card_number("card_number", request.into_inner().card_number)?;
-        let card_id = self.auth.unblock_card(&number).await.map_err(self.refuse())?;
+        let UnblockCardRequest { card_number, order_id } = request.into_inner();
+        let (id, number) = convert::card_order(&order_id, card_number)?;
+        let card_id = self.auth.unblock_card(id, &number).await.map_err(self.refuse())?;
         Ok(Response::new(UnblockCardResponse { card_id: card_id.to_string() }))
+    }
+
+    async fn forget_start(
+        &self,
+        request: Request<ForgetStartRequest>,
+    ) -> Result<Response<ForgetStartResponse>, Status> {
+        let (id, atm_id) = convert::forget_start(request.get_ref())?;
+        let machines = self.auth.forget_start(id, atm_id).await.map_err(self.refuse())?;
+        Ok(Response::new(ForgetStartResponse { machines }))
+    }
+
+    async fn release_terminal(
+        &self,
+        request: Request<ReleaseTerminalRequest>,
+    ) -> Result<Response<ReleaseTerminalResponse>, Status> {
+        let asked = request.get_ref();
+        let (id, atm_id) = (convert::id("order_id", &asked.order_id)?, convert::atm_id(&asked.atm_id)?);
+        self.auth.release_terminal(id, atm_id).await.map_err(self.refuse())?;
+        Ok(Response::new(ReleaseTerminalResponse {}))
     }
 
     async fn get_session_keys(

@@ -38,6 +38,12 @@ pub(super) fn of(ids: &dyn IdSource, failure: Failure) -> Status {
             "STALE_BOOT",
         ),
         Failure::NoSuchCard => reason(Code::NotFound, "there is no such card", "CARD_NOT_FOUND"),
+        Failure::NoSuchMachine => {
+            reason(Code::NotFound, "there is no machine with this name", "MACHINE_NOT_FOUND")
+        }
+        Failure::OrderIdReused => {
+            reason(Code::AlreadyExists, "the order id was used before for another order", "ORDER_ID_REUSED")
+        }
         Failure::Busy { retry_after } => {
             resource_exhausted("too many PINs are being verified; nothing was counted", retry_after)
         }
@@ -80,6 +86,8 @@ mod tests {
             (Failure::TerminalMismatch, Code::PermissionDenied, Some("TERMINAL_MISMATCH")),
             (Failure::StaleBoot, Code::FailedPrecondition, Some("STALE_BOOT")),
             (Failure::NoSuchCard, Code::NotFound, Some("CARD_NOT_FOUND")),
+            (Failure::NoSuchMachine, Code::NotFound, Some("MACHINE_NOT_FOUND")),
+            (Failure::OrderIdReused, Code::AlreadyExists, Some("ORDER_ID_REUSED")),
             (Failure::Hashing(HashingError::Panicked), Code::Internal, Some("INTERNAL")),
             (Failure::Sign(SignError), Code::Internal, Some("INTERNAL")),
             (Failure::Panicked, Code::Internal, Some("INTERNAL")),

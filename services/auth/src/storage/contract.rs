@@ -6,8 +6,8 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::domain::{
-    BootId, BootMark, CardToIssue, HashCost, Issued, LastFour, Outcome, PinHash, RevocationTarget, Session,
-    Tag, issue,
+    BootId, BootMark, CardToIssue, HashCost, Issued, LastFour, Order, Outcome, PinHash, RevocationTarget,
+    Session, Tag, issue,
 };
 
 /// Runs one promise on every backend.
@@ -50,6 +50,8 @@ promises!(
     revocations_are_listed_while_they_matter_oldest_first,
     what_is_over_is_erased_and_nothing_else,
     forgetting_numbers_leaves_cards,
+    orders_are_kept_with_what_they_came_to,
+    a_name_that_is_released_is_gone_and_the_others_stay,
     transactions_of_many_tasks_lose_no_update,
     a_caller_who_goes_away_does_not_undo_the_transaction,
     a_closed_store_answers_nothing,
@@ -155,10 +157,10 @@ mod promise {
             .transaction(|rows| {
                 rows.put_card(&card(1))?;
                 rows.put_unknown_number(&key(2), WrongPins::from_count(2), 10)?;
-                Err::<(), _>(StorageError::Corrupt("test"))
+                Err::<(), _>(StorageError::Damaged("test"))
             })
             .await;
-        assert!(matches!(failed, Err(StorageError::Corrupt("test"))));
+        assert!(matches!(failed, Err(StorageError::Damaged("test"))));
         let found = store.transaction(|rows| Ok((rows.has_cards()?, rows.unknown_number(&key(2))?))).await;
         assert_eq!(found.unwrap(), (false, WrongPins::ZERO));
         assert!(!store.has_failed(), "one failed transaction is not the end");
@@ -356,6 +358,49 @@ mod promise {
             })
             .await;
         assert_eq!(left.unwrap(), (true, WrongPins::ZERO, 0));
+    }
+
+    pub(super) async fn orders_are_kept_with_what_they_came_to(store: Store) {
+        let atm_id: AtmId = "ATM-1".parse().unwrap();
+        let orders = [
+            Order::BlockCard(key(1)),
+            Order::UnblockCard(key(1)),
+            Order::ForgetStart(atm_id.clone()),
+            Order::ForgetAllStarts,
+            Order::ReleaseTerminal(atm_id),
+        ];
+        let done = |(byte, order)| DoneOrder {
+            id: OrderId::from_bytes([byte; 16]),
+            order,
+            affected: u64::from(byte) - 1,
+            time: at(i64::from(byte)),
+        };
+        let done: Vec<_> = (1..).zip(orders).map(done).collect();
+        let written = done.clone();
+        store
+            .transaction(move |rows| written.iter().try_for_each(|order| rows.put_order(order)))
+            .await
+            .unwrap();
+        for order in done {
+            let id = order.id;
+            assert_eq!(store.transaction(move |rows| rows.order(id)).await.unwrap(), Some(order));
+        }
+        let unknown = store.transaction(|rows| rows.order(OrderId::from_bytes([99; 16]))).await;
+        assert_eq!(unknown.unwrap(), None);
+    }
+
+    pub(super) async fn a_name_that_is_released_is_gone_and_the_others_stay(store: Store) {
+        let names = ["ATM-1", "ATM-2", "ATM-3"].map(|name| name.parse::<AtmId>().unwrap());
+        let terminal = Terminal { terminal_id: TerminalId::from_bytes([5; 32]), boot: None };
+        let found = store
+            .transaction(move |rows| {
+                names.iter().rev().try_for_each(|name| rows.put_terminal(name, &terminal))?;
+                rows.remove_terminal(&names[1])?;
+                Ok((rows.terminal(&names[1])?, rows.terminals()?))
+            })
+            .await;
+        let left = ["ATM-1", "ATM-3"].map(|name| (name.parse().unwrap(), terminal));
+        assert_eq!(found.unwrap(), (None, left.to_vec()));
     }
 
     pub(super) async fn transactions_of_many_tasks_lose_no_update(store: Store) {

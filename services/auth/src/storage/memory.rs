@@ -9,8 +9,8 @@ use atm_types::{AttemptId, Timestamp};
 
 use super::{Backend, Expiry, Meta, Rows, StorageError, Work};
 use crate::domain::{
-    AtmId, Attempt, Card, CardId, NumberKey, Outcome, Revocation, RevocationTarget, Session, SessionId,
-    Terminal, WrongPins,
+    AtmId, Attempt, Card, CardId, DoneOrder, NumberKey, OrderId, Outcome, Revocation, RevocationTarget,
+    Session, SessionId, Terminal, WrongPins,
 };
 
 /// How a commit goes wrong. In both cases the caller cannot know which.
@@ -125,6 +125,7 @@ struct MemoryRows {
     terminals: BTreeMap<AtmId, Terminal>,
     sessions: BTreeMap<SessionId, (AtmId, Timestamp)>,
     revocations: BTreeMap<RevocationTarget, Revocation>,
+    orders: BTreeMap<OrderId, DoneOrder>,
 }
 
 impl Rows for MemoryRows {
@@ -227,6 +228,16 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
+    fn remove_terminal(&mut self, atm_id: &AtmId) -> Result<(), StorageError> {
+        self.written = true;
+        self.terminals.remove(atm_id);
+        Ok(())
+    }
+
+    fn terminals(&mut self) -> Result<Vec<(AtmId, Terminal)>, StorageError> {
+        Ok(self.terminals.iter().map(|(atm_id, terminal)| (atm_id.clone(), *terminal)).collect())
+    }
+
     fn terminal_count(&mut self) -> Result<usize, StorageError> {
         Ok(self.terminals.len())
     }
@@ -263,6 +274,16 @@ impl Rows for MemoryRows {
             self.revocations.values().filter(|it| it.relevant_until > now).copied().collect();
         found.sort_by_key(|revocation| (revocation.revoke_time, revocation.target));
         Ok(found)
+    }
+
+    fn order(&mut self, id: OrderId) -> Result<Option<DoneOrder>, StorageError> {
+        Ok(self.orders.get(&id).cloned())
+    }
+
+    fn put_order(&mut self, order: &DoneOrder) -> Result<(), StorageError> {
+        self.written = true;
+        self.orders.insert(order.id, order.clone());
+        Ok(())
     }
 
     fn erase(&mut self, expiry: Expiry) -> Result<usize, StorageError> {

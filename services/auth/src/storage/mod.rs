@@ -5,6 +5,9 @@
 //! further locking. The SQLite backend sits on a thread of its own, since it waits for the disk; the
 //! in-memory one, for tests and simulations, runs where it is called.
 
+mod checksums;
+#[cfg(test)]
+mod checksums_tests;
 #[cfg(test)]
 mod contract;
 mod memory;
@@ -22,7 +25,8 @@ pub use memory::{CommitFault, MemoryStore};
 pub use sqlite::{OpenError, SqliteBackend, SqliteOptions};
 
 use crate::domain::{
-    AtmId, Attempt, Card, CardId, NumberKey, Revocation, Session, SessionId, Terminal, WrongPins,
+    AtmId, Attempt, Card, CardId, DoneOrder, NumberKey, OrderId, Revocation, Session, SessionId, Terminal,
+    WrongPins,
 };
 
 /// Why storage did not answer. Whatever it is, a stranger only learns that the service is not available.
@@ -37,9 +41,12 @@ pub enum StorageError {
     /// The transaction was rolled back; nothing happened.
     #[error("a statement failed")]
     Statement(#[source] Box<dyn Error + Send + Sync>),
-    /// A stored value is none that this program writes.
-    #[error("a stored {0} cannot be read")]
-    Corrupt(&'static str),
+    /// A row of this table is not as it was written.
+    #[error("a row of {0} is damaged")]
+    Damaged(&'static str),
+    /// Rows are missing, or older than others.
+    #[error("rows are missing or old")]
+    Incomplete,
 }
 
 /// The names in the table of things that belong to the database as a whole.
@@ -106,6 +113,10 @@ pub trait Rows {
     fn terminal(&mut self, atm_id: &AtmId) -> Result<Option<Terminal>, StorageError>;
     /// Binds a machine's name to a terminal, or notes another start of it.
     fn put_terminal(&mut self, atm_id: &AtmId, terminal: &Terminal) -> Result<(), StorageError>;
+    /// Takes a machine's name from its terminal.
+    fn remove_terminal(&mut self, atm_id: &AtmId) -> Result<(), StorageError>;
+    /// All machines' names that are bound, in their order.
+    fn terminals(&mut self) -> Result<Vec<(AtmId, Terminal)>, StorageError>;
     /// How many names are bound.
     fn terminal_count(&mut self) -> Result<usize, StorageError>;
 
@@ -124,6 +135,11 @@ pub trait Rows {
     fn put_revocation(&mut self, revocation: &Revocation) -> Result<(), StorageError>;
     /// All revocations that are relevant after `now`, oldest first.
     fn revocations(&mut self, now: Timestamp) -> Result<Vec<Revocation>, StorageError>;
+
+    /// The order with this id.
+    fn order(&mut self, id: OrderId) -> Result<Option<DoneOrder>, StorageError>;
+    /// Records an order, for ever.
+    fn put_order(&mut self, order: &DoneOrder) -> Result<(), StorageError>;
 
     /// Erases what is over, and tells how many rows that were.
     fn erase(&mut self, expiry: Expiry) -> Result<usize, StorageError>;

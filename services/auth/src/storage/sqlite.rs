@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use atm_rpc::high_water::HighWater;
 use atm_rpc::process::{DirectoryLock, LockError};
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 
-use super::sqlite_rows::SqliteRows;
+use super::checksums::CheckedRows;
+use super::sqlite_rows::{count_one, transactions};
 use super::{Backend, StorageError, Work};
 
 /// The database's name inside the data directory.
@@ -26,10 +27,14 @@ const APPLICATION_ID: i32 = 0x4154_4d61;
 const BUSY: Duration = Duration::from_millis(250);
 
 /// The steps from an empty database to the present one; the `user_version` is how many have been made.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_cards_and_attempts.sql"),
     include_str!("../../migrations/sqlite/0002_boots.sql"),
+    include_str!("../../migrations/sqlite/0003_checksums.sql"),
 ];
+
+/// From this version on rows have checksums.
+const CHECKSUMS: u32 = 3;
 
 /// Why the database cannot be used. The texts are for the operator at the start, never for a caller.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,26 @@ pub enum OpenError {
     /// SQLite found it damaged.
     #[error("the database {} is damaged: restore it from a backup", .path.display())]
     Damaged {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A row is not as it was written.
+    #[error(
+        "the database {} is damaged: a row of the table {table} does not match its checksum. Restore it from a backup",
+        .path.display()
+    )]
+    DamagedRow {
+        /// The database.
+        path: PathBuf,
+        /// Which table.
+        table: &'static str,
+    },
+    /// Every row is as it was written, and together they are not all that was written.
+    #[error(
+        "the database {} is damaged: some of its rows are missing or older than others. Restore it from a backup",
+        .path.display()
+    )]
+    Incomplete {
         /// The database.
         path: PathBuf,
     },
@@ -134,7 +159,8 @@ impl SqliteBackend {
         checkpoint(&connection)
             .map_err(|error| explain(&path, error))?
             .map_err(|reason| OpenError::Checkpoint { path: path.clone(), reason })?;
-        migrate(&connection).map_err(|error| explain(&path, error))?;
+        migrate(&connection).map_err(|error| explain_storage(&path, error))?;
+        CheckedRows::new(&connection).verify().map_err(|error| explain_storage(&path, error))?;
         let acknowledged = check_acknowledged(&connection, &path, &directory.join(ACKNOWLEDGED))?;
         Ok(Self { connection, acknowledged, _lock: lock })
     }
@@ -145,9 +171,14 @@ impl Backend for SqliteBackend {
         let connection = &self.connection;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(statement_failed)?;
         let before = connection.total_changes();
-        let worked = work(&mut SqliteRows::new(connection)).and_then(|()| {
-            let changed = connection.total_changes() != before;
-            changed.then(|| count_one(connection)).transpose().map_err(statement_failed)
+        let mut rows = CheckedRows::new(connection);
+        let worked = work(&mut rows).and_then(|()| {
+            if connection.total_changes() == before {
+                return Ok(None);
+            }
+            let count = count_one(&rows)?;
+            rows.note_sum()?;
+            Ok(Some(count))
         });
         let count = match worked {
             Ok(count) => count,
@@ -179,26 +210,9 @@ fn commit_failed(error: rusqlite::Error) -> StorageError {
     StorageError::Commit(Box::new(error))
 }
 
-/// Counts this transaction, and says which one it is.
-fn count_one(connection: &Connection) -> rusqlite::Result<u64> {
-    let count = transactions(connection)? + 1;
-    let sql = "INSERT INTO meta (name, value) VALUES ('transactions', ?1) \
-               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    connection.prepare_cached(sql)?.execute([count.to_be_bytes()])?;
-    Ok(count)
-}
-
-/// How many transactions changed anything; none before they were counted.
-fn transactions(connection: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT value FROM meta WHERE name = 'transactions'";
-    let count: Option<[u8; 8]> =
-        connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
-    Ok(count.map(u64::from_be_bytes).unwrap_or_default())
-}
-
 /// Whether everything that was acknowledged is there.
 fn check_acknowledged(connection: &Connection, path: &Path, note: &Path) -> Result<HighWater, OpenError> {
-    let found = transactions(connection).map_err(|error| explain(path, error))?;
+    let found = transactions(&CheckedRows::new(connection)).map_err(|error| explain_storage(path, error))?;
     let lost = |acknowledged| OpenError::AcknowledgedLost {
         path: path.to_path_buf(),
         note: note.to_path_buf(),
@@ -257,9 +271,10 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError>
     }
 }
 
+/// Whether trees and indexes are whole; what their rows say is checked by [`CheckedRows::verify`].
 fn check_pages(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let verdict: String = connection
-        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(|error| explain(path, error))?;
     if verdict == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_path_buf() }) }
 }
@@ -276,14 +291,18 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<Result<(), &'static s
     })
 }
 
-fn migrate(connection: &Connection) -> rusqlite::Result<()> {
-    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (next, migration) in (1_u32..).zip(MIGRATIONS).filter(|(next, _)| *next > version) {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {migration}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {next}; COMMIT"
-        ))?;
+fn migrate(connection: &Connection) -> Result<(), StorageError> {
+    let version: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(statement_failed)?;
+    let run = |sql: &str| connection.execute_batch(sql).map_err(statement_failed);
+    let missing: Vec<_> = (1_u32..).zip(MIGRATIONS).filter(|(next, _)| *next > version).collect();
+    let Some((newest, _)) = missing.last() else { return Ok(()) };
+    run("BEGIN IMMEDIATE")?;
+    missing.iter().try_for_each(|(_, migration)| run(migration))?;
+    if version < CHECKSUMS {
+        CheckedRows::new(connection).introduce()?;
     }
-    Ok(())
+    run(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newest}; COMMIT"))
 }
 
 /// Tells the operator what kind of trouble it is, by SQLite's code and never by its words.
@@ -295,6 +314,20 @@ fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
         Some(ErrorCode::NotADatabase) => OpenError::NotOurs { path },
         Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
         Some(_) | None => OpenError::Open { path, source: Box::new(error) },
+    }
+}
+
+/// The same for what was noticed in rows.
+fn explain_storage(path: &Path, error: StorageError) -> OpenError {
+    let path = path.to_path_buf();
+    match error {
+        StorageError::Damaged(table) => OpenError::DamagedRow { path, table },
+        StorageError::Incomplete => OpenError::Incomplete { path },
+        StorageError::Statement(source) => match source.downcast() {
+            Ok(error) => explain(&path, *error),
+            Err(source) => OpenError::Open { path, source },
+        },
+        StorageError::Stopped | StorageError::Commit(_) => OpenError::Open { path, source: Box::new(error) },
     }
 }
 
@@ -362,7 +395,7 @@ mod tests {
         let home = tempdir().unwrap();
         open(&home).unwrap().connection.pragma_update(None, "user_version", 99).unwrap();
         let refused = text(open(&home));
-        assert!(refused.contains("schema version 99") && refused.contains("up to 2"), "{refused}");
+        assert!(refused.contains("schema version 99") && refused.contains("up to 3"), "{refused}");
 
         let other = tempdir().unwrap();
         let foreign = Connection::open(other.path().join(FILE)).unwrap();
@@ -382,7 +415,8 @@ mod tests {
         old.execute_batch(&format!(
             "{}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; \
              INSERT INTO terminals VALUES ('ATM-1', zeroblob(32)); \
-             INSERT INTO sessions VALUES (zeroblob(16), 77)",
+             INSERT INTO sessions VALUES (zeroblob(16), 77); \
+             INSERT INTO unknown_numbers VALUES (zeroblob(32), 3, 1)",
             MIGRATIONS[0]
         ))
         .unwrap();
@@ -398,6 +432,14 @@ mod tests {
             .unwrap();
         assert_eq!(terminal, Some(Terminal { terminal_id: TerminalId::from_bytes([0; 32]), boot: None }));
         assert_eq!(expiry, Some(Timestamp::from_nanos(77)));
+        drop(backend);
+        drop(open(&home).unwrap());
+        Connection::open(home.path().join(FILE))
+            .unwrap()
+            .execute_batch("UPDATE unknown_numbers SET wrong_pins = 0")
+            .unwrap();
+        let refused = text(open(&home));
+        assert!(refused.contains("unknown_numbers does not match its checksum"), "{refused}");
     }
 
     #[test]

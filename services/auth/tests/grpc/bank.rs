@@ -30,6 +30,11 @@ use tonic::{Code, Status};
 pub(crate) const CARD: &str = "123456789";
 pub(crate) const PIN: &str = "1234";
 pub(crate) const WRONG: &str = "4321";
+/// The id of a new order.
+pub(crate) fn order_id() -> String {
+    SystemIds.attempt_id().to_string()
+}
+
 pub(crate) const NOBODYS: &str = "4000123456789010";
 
 pub(crate) type Client = AuthServiceClient<InterceptedService<Channel, AttachToken>>;

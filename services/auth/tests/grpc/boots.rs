@@ -5,15 +5,15 @@ use std::time::Duration;
 use atm_auth::storage::CommitFault;
 use atm_proto::auth::revocation::Target;
 use atm_proto::auth::{
-    GetTerminalRequest, SignOnTerminalRequest, SignOnTerminalResponse, VerifyPinRequest, VerifyPinResponse,
-    WatchRevocationsRequest,
+    ForgetStartRequest, GetTerminalRequest, ReleaseTerminalRequest, SignOnTerminalRequest,
+    SignOnTerminalResponse, VerifyPinRequest, VerifyPinResponse, WatchRevocationsRequest,
 };
 use atm_proto::types::Boot;
 use atm_rpc::status::violated_field;
 use atm_types::{IdSource, SystemIds};
 use tonic::{Code, Status};
 
-use crate::bank::{Bank, CARD, PIN, Refusal, WRONG, press, reason, until};
+use crate::bank::{Bank, CARD, PIN, Refusal, WRONG, order_id, press, reason, until};
 
 /// A start after `previous`, as a machine mints it.
 fn after(previous: &Boot) -> Boot {
@@ -263,20 +263,72 @@ async fn the_table_of_machines_is_not_filled_by_signing_on() {
     assert!(log_in(&bank, PIN, None).await.is_ok());
 }
 
+fn forget(order_id: &str, atm_id: &str) -> ForgetStartRequest {
+    ForgetStartRequest { order_id: order_id.to_owned(), atm_id: atm_id.to_owned(), all: atm_id.is_empty() }
+}
+
 #[tokio::test]
-async fn an_operator_lets_a_fenced_off_machine_back_in_as_the_handbook_says() {
-    let handbook = include_str!("../../../../docs/OPERATIONS.md");
-    let command = "UPDATE terminals SET boot_epoch = NULL, boot_id = NULL WHERE atm_id = 'ATM-0042'";
-    assert!(handbook.contains(command), "what is tried here is what the handbook says");
+async fn an_operator_lets_a_fenced_off_machine_back_in_once_however_often_the_order_comes() {
     let (mut bank, one) = enrolled().await;
     sign_on(&bank, &after(&one)).await.unwrap();
-    let fenced_off = after(&one);
+    let (fenced_off, another) = (after(&one), after(&one));
     assert_eq!(reason(&sign_on(&bank, &fenced_off).await), "STALE_BOOT");
-    bank.stop().await.unwrap();
-    let database = rusqlite::Connection::open(bank.config.data.join("auth.db")).unwrap();
-    assert_eq!(database.execute(command, []).unwrap(), 1);
-    drop(database);
-    bank.start_again().await;
+    let id = order_id();
+    let told = bank.client().forget_start(forget(&id, "ATM-0042")).await.unwrap();
+    assert_eq!(told.into_inner().machines, 1);
     assert!(sign_on(&bank, &fenced_off).await.unwrap().bound);
     assert!(log_in(&bank, PIN, Some(&fenced_off)).await.is_ok());
+
+    // A late copy is answered as the order was, also after a restart, and lets nobody else in.
+    bank.stop().await.unwrap();
+    bank.start_again().await;
+    let told = bank.client().forget_start(forget(&id, "ATM-0042")).await.unwrap();
+    assert_eq!(told.into_inner().machines, 1);
+    assert_eq!(reason(&sign_on(&bank, &another).await), "STALE_BOOT");
+    // Another order under its id is refused.
+    for other in [forget(&id, "ATM-0043"), forget(&id, "")] {
+        assert_eq!(reason(&bank.client().forget_start(other).await), "ORDER_ID_REUSED");
+    }
+    assert_eq!(reason(&sign_on(&bank, &another).await), "STALE_BOOT");
+    assert_eq!(bank.client().forget_start(forget(&order_id(), "")).await.unwrap().into_inner().machines, 1);
+    assert!(sign_on(&bank, &another).await.unwrap().bound);
+}
+
+#[tokio::test]
+async fn a_machine_that_nobody_knows_has_nothing_to_forget_and_no_order_is_unclear() {
+    let (bank, _) = enrolled().await;
+    let id = order_id();
+    for _ in 0..2 {
+        assert_eq!(reason(&bank.client().forget_start(forget(&id, "ATM-9")).await), "MACHINE_NOT_FOUND");
+    }
+    for (request, field) in [
+        (forget("", "ATM-0042"), "order_id"),
+        (forget(&order_id(), "a b"), "atm_id"),
+        (ForgetStartRequest { all: true, ..forget(&order_id(), "ATM-0042") }, "atm_id"),
+        (ForgetStartRequest { all: false, ..forget(&order_id(), "") }, "atm_id"),
+    ] {
+        let refused = bank.client().forget_start(request).await.unwrap_err();
+        assert_eq!(violated_field(&refused).as_deref(), Some(field));
+    }
+}
+
+#[tokio::test]
+async fn a_released_name_is_nobodys_until_the_next_right_pin_and_a_late_copy_takes_it_from_nobody() {
+    let (bank, one) = enrolled().await;
+    let release = ReleaseTerminalRequest { order_id: order_id(), atm_id: "ATM-0042".to_owned() };
+    bank.client().release_terminal(release.clone()).await.unwrap();
+    assert!(!sign_on(&bank, &after(&one)).await.unwrap().bound, "nobody's");
+    let new_key = SignOnTerminalRequest { terminal_id: "b6".repeat(32), ..request(&first()) };
+    let press = VerifyPinRequest { terminal_id: "b6".repeat(32), ..press(CARD, PIN) };
+    bank.client().verify_pin(press).await.unwrap();
+    assert!(bank.client().sign_on_terminal(new_key.clone()).await.unwrap().into_inner().bound);
+
+    bank.client().release_terminal(release.clone()).await.unwrap();
+    assert!(bank.client().sign_on_terminal(new_key).await.unwrap().into_inner().bound, "still its own");
+    assert_eq!(reason(&sign_on(&bank, &one).await), "TERMINAL_MISMATCH");
+
+    let other = ReleaseTerminalRequest { atm_id: "ATM-9".to_owned(), ..release };
+    assert_eq!(reason(&bank.client().release_terminal(other.clone()).await), "ORDER_ID_REUSED");
+    let unknown = ReleaseTerminalRequest { order_id: order_id(), ..other };
+    assert_eq!(reason(&bank.client().release_terminal(unknown).await), "MACHINE_NOT_FOUND");
 }

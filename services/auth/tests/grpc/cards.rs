@@ -4,15 +4,17 @@ use atm_proto::auth::{BlockCardRequest, CardResultKind as Kind, IssueCardsReques
 use atm_rpc::status::violated_field;
 use tonic::Code;
 
-use crate::bank::{Bank, CARD, NOBODYS, PIN, Refusal, WRONG, change, press, reason, to_issue, until};
+use crate::bank::{
+    Bank, CARD, NOBODYS, PIN, Refusal, WRONG, change, order_id, press, reason, to_issue, until,
+};
 
 async fn block(bank: &Bank, card: &str) -> Result<String, tonic::Status> {
-    let request = BlockCardRequest { card_number: card.to_owned() };
+    let request = BlockCardRequest { card_number: card.to_owned(), order_id: order_id() };
     bank.client().block_card(request).await.map(|answer| answer.into_inner().card_id)
 }
 
 async fn unblock(bank: &Bank, card: &str) -> Result<String, tonic::Status> {
-    let request = UnblockCardRequest { card_number: card.to_owned() };
+    let request = UnblockCardRequest { card_number: card.to_owned(), order_id: order_id() };
     bank.client().unblock_card(request).await.map(|answer| answer.into_inner().card_id)
 }
 
@@ -248,4 +250,55 @@ async fn row_11_a_malformed_new_pin_is_refused_before_anything_is_counted() {
     let refused = bank.client().change_pin(change(&id, "1", "1234")).await.refused();
     assert_eq!(violated_field(&refused).as_deref(), Some("old_pin"));
     assert_eq!(bank.hasher.count(), hashes);
+}
+
+#[tokio::test]
+async fn a_late_copy_of_an_order_about_a_card_changes_nothing_and_is_answered_as_the_order_was() {
+    let mut bank = Bank::open().await;
+    let order = UnblockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
+    let block = BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
+    let blocked = bank.client().block_card(block.clone()).await.unwrap().into_inner();
+    let unblocked = bank.client().unblock_card(order.clone()).await.unwrap().into_inner();
+    for _ in 0..3 {
+        bank.log_in(CARD, WRONG).await.refused();
+    }
+    bank.stop().await.unwrap();
+    bank.start_again().await;
+    let again = bank.client().unblock_card(order.clone()).await.unwrap().into_inner();
+    assert_eq!(again.card_id, unblocked.card_id);
+    assert_eq!(reason(&bank.log_in(CARD, PIN).await), "CARD_LOCKED", "no guess was given back");
+
+    unblock(&bank, CARD).await.unwrap();
+    let session = bank.log_in(CARD, PIN).await.unwrap().session.unwrap();
+    bank.clock.advance(std::time::Duration::from_secs(1));
+    let again = bank.client().block_card(block.clone()).await.unwrap().into_inner();
+    assert_eq!((again.revoke_time, again.card_id), (blocked.revoke_time, blocked.card_id));
+    let order_of = |time: prost_types::Timestamp| (time.seconds, time.nanos);
+    assert!(order_of(session.issue_time.unwrap()) > order_of(again.revoke_time.unwrap()));
+    assert!(bank.log_in(CARD, PIN).await.is_ok(), "it is not blocked again");
+}
+
+#[tokio::test]
+async fn an_order_id_stands_for_one_order_and_is_required() {
+    let bank = Bank::open().await;
+    let id = order_id();
+    let nobodys = BlockCardRequest { card_number: NOBODYS.to_owned(), order_id: id.clone() };
+    for _ in 0..2 {
+        assert_eq!(reason(&bank.client().block_card(nobodys.clone()).await), "CARD_NOT_FOUND");
+    }
+    // Not even when the card is issued meanwhile.
+    bank.issue(NOBODYS, Some(PIN)).await;
+    assert_eq!(reason(&bank.client().block_card(nobodys).await), "CARD_NOT_FOUND");
+    assert!(bank.log_in(NOBODYS, PIN).await.is_ok());
+
+    let other_card = BlockCardRequest { card_number: CARD.to_owned(), order_id: id.clone() };
+    assert_eq!(reason(&bank.client().block_card(other_card).await), "ORDER_ID_REUSED");
+    let other_order = UnblockCardRequest { card_number: NOBODYS.to_owned(), order_id: id };
+    assert_eq!(reason(&bank.client().unblock_card(other_order).await), "ORDER_ID_REUSED");
+    for order_id in ["", "ABC"] {
+        let request = BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id.to_owned() };
+        let refused = bank.client().block_card(request).await.unwrap_err();
+        assert_eq!(violated_field(&refused).as_deref(), Some("order_id"));
+    }
+    assert!(bank.log_in(CARD, PIN).await.is_ok());
 }

@@ -7,7 +7,7 @@ use atm_proto::auth::{BlockCardRequest, GetSessionKeysRequest, UnblockCardReques
 use atm_rpc::status::{retry_delay, violated_field};
 use tonic::{Code, Status};
 
-use crate::bank::{Bank, CARD, NOBODYS, PIN, Refusal, WRONG, press, reason, until};
+use crate::bank::{Bank, CARD, NOBODYS, PIN, Refusal, WRONG, order_id, press, reason, until};
 
 /// The bytes of an answer without the one random id in it.
 fn bytes(status: &Status) -> (Code, String, Vec<u8>) {
@@ -75,7 +75,7 @@ async fn row_08_the_third_wrong_pin_locks_the_card_even_for_its_holder() {
     let hashes = bank.hasher.count();
     assert_eq!([reason(&third), reason(&bank.log_in(CARD, PIN).await)], ["CARD_LOCKED", "CARD_LOCKED"]);
     assert_eq!(bank.hasher.count(), hashes, "a locked card costs nothing");
-    let request = UnblockCardRequest { card_number: CARD.to_owned() };
+    let request = UnblockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
     bank.client().unblock_card(request).await.unwrap();
     assert!(bank.log_in(CARD, PIN).await.is_ok());
 }
@@ -214,7 +214,7 @@ async fn row_12_a_flood_of_log_ins_is_refused_at_once_while_everything_else_is_s
         assert!(retry_delay(&refused).is_some_and(|delay| !delay.is_zero()));
     }
     assert_eq!(bank.hasher.waiting(), 2, "no more than the permits are hashed at once");
-    let request = BlockCardRequest { card_number: CARD.to_owned() };
+    let request = BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
     bank.client().block_card(request).await.unwrap();
     bank.client().get_session_keys(GetSessionKeysRequest {}).await.unwrap();
     assert!(atm_rpc::server::check_health(&bank.url()).await);
@@ -259,7 +259,7 @@ async fn row_12_a_refused_log_in_is_not_counted() {
 #[tokio::test]
 async fn distinct_wrong_attempts_count_exactly_and_retries_count_nothing() {
     let bank = Bank::open().await;
-    let unblock = || UnblockCardRequest { card_number: CARD.to_owned() };
+    let unblock = || UnblockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
     for seed in 0..20_u64 {
         bank.client().unblock_card(unblock()).await.unwrap();
         // A small linear generator: the seed is all that a replay needs.

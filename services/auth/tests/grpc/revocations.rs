@@ -9,7 +9,7 @@ use atm_proto::auth::{
 };
 use tonic::{Code, Streaming};
 
-use crate::bank::{Bank, CARD, PIN, Refusal};
+use crate::bank::{Bank, CARD, PIN, Refusal, order_id};
 
 async fn watch(bank: &Bank) -> Streaming<WatchRevocationsResponse> {
     bank.client().watch_revocations(WatchRevocationsRequest {}).await.unwrap().into_inner()
@@ -65,7 +65,7 @@ async fn a_blocked_card_revokes_all_its_sessions_so_far_and_none_after() {
     let mut stream = watch(&bank).await;
     assert!(next(&mut stream).await.is_empty());
     let session = bank.log_in(CARD, PIN).await.unwrap().session.unwrap();
-    let request = BlockCardRequest { card_number: CARD.to_owned() };
+    let request = BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
     bank.client().block_card(request).await.unwrap();
     let revocation = next_news(&mut stream).await.pop().unwrap();
     assert_eq!(revocation.target, Some(Target::CardId(session.card_id.clone())));
@@ -74,7 +74,7 @@ async fn a_blocked_card_revokes_all_its_sessions_so_far_and_none_after() {
     assert!(order(session.issue_time.unwrap()) <= revoked);
 
     // The clock stands still, and even so the next session is issued after the revocation.
-    let request = UnblockCardRequest { card_number: CARD.to_owned() };
+    let request = UnblockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
     bank.client().unblock_card(request).await.unwrap();
     let later = bank.log_in(CARD, PIN).await.unwrap().session.unwrap();
     assert!(order(later.issue_time.unwrap()) > revoked);

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::bank::{Bank, CARD, PIN, Refusal, WRONG, change, press, reason};
+use crate::bank::{Bank, CARD, PIN, Refusal, WRONG, change, order_id, press, reason};
 
 /// Sends bytes as they are, so that a test can send what no generated client would.
 #[derive(Default)]
@@ -78,8 +78,16 @@ async fn row_03_without_the_service_token_no_method_answers_and_health_does() {
     answers.push(with.close_session(CloseSessionRequest::default()).await.map(drop));
     answers.push(with.change_pin(ChangePinRequest::default()).await.map(drop));
     answers.push(with.issue_cards(IssueCardsRequest::default()).await.map(drop));
-    answers.push(with.block_card(BlockCardRequest { card_number: CARD.to_owned() }).await.map(drop));
-    answers.push(with.unblock_card(UnblockCardRequest { card_number: CARD.to_owned() }).await.map(drop));
+    answers.push(
+        with.block_card(BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() })
+            .await
+            .map(drop),
+    );
+    answers.push(
+        with.unblock_card(UnblockCardRequest { card_number: CARD.to_owned(), order_id: order_id() })
+            .await
+            .map(drop),
+    );
     answers.push(with.get_session_keys(GetSessionKeysRequest {}).await.map(drop));
     answers.push(with.watch_revocations(WatchRevocationsRequest {}).await.map(drop));
     answers.push(with.sign_on_terminal(SignOnTerminalRequest::default()).await.map(drop));

@@ -1,10 +1,9 @@
 //! Blocking and unblocking a card.
 
 use atm_proto::auth;
-use atm_proto::gateway::{BlockCardResponse, UnblockCardResponse};
+use atm_proto::gateway::{BlockCardRequest, BlockCardResponse, UnblockCardRequest, UnblockCardResponse};
 use atm_rpc::deadline::Deadline;
 use atm_types::AttemptId;
-use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::gateway::Gateway;
@@ -13,36 +12,34 @@ use crate::request;
 /// Blocks a card and ends its sessions, here at once.
 ///
 /// # Errors
-/// [`Failure::Invalid`], [`Failure::CardNotFound`], and those of auth.
+/// [`Failure::Invalid`], [`Failure::CardNotFound`], [`Failure::OrderIdReused`], and those of auth.
 pub async fn block_card(
     gateway: &Gateway,
     deadline: Deadline,
-    card_number: String,
+    request: BlockCardRequest,
 ) -> Result<BlockCardResponse, Failure> {
+    let BlockCardRequest { card_number, order_id } = request;
     request::card_number(&card_number)?;
-    let answer = gateway.auth.block_card(deadline, auth::BlockCardRequest { card_number }).await?;
-    gateway.revocations.end_card(card_id(&answer.card_id)?);
+    request::order_id(&order_id)?;
+    let answer = gateway.auth.block_card(deadline, auth::BlockCardRequest { card_number, order_id }).await?;
+    let card_id: AttemptId = answer.card_id.parse().map_err(|_| Failure::missing("auth", "card id"))?;
+    let until = answer.revoke_time.ok_or_else(|| Failure::missing("auth", "time of the block"))?;
+    gateway.revocations.end_card(card_id.as_uuid(), until);
     Ok(BlockCardResponse {})
 }
 
 /// Unblocks a card and forgets its wrong PINs. Sessions from before the block stay ended.
 ///
 /// # Errors
-/// [`Failure::Invalid`], [`Failure::CardNotFound`], and those of auth.
+/// As [`block_card`].
 pub async fn unblock_card(
     gateway: &Gateway,
     deadline: Deadline,
-    card_number: String,
+    request: UnblockCardRequest,
 ) -> Result<UnblockCardResponse, Failure> {
+    let UnblockCardRequest { card_number, order_id } = request;
     request::card_number(&card_number)?;
-    // Taken before the card can be used again: a session of afterwards must not count as one of before.
-    let now = gateway.clock.now();
-    let answer = gateway.auth.unblock_card(deadline, auth::UnblockCardRequest { card_number }).await?;
-    gateway.revocations.unblock_card(card_id(&answer.card_id)?, now);
+    request::order_id(&order_id)?;
+    gateway.auth.unblock_card(deadline, auth::UnblockCardRequest { card_number, order_id }).await?;
     Ok(UnblockCardResponse {})
-}
-
-fn card_id(text: &str) -> Result<Uuid, Failure> {
-    let id: AttemptId = text.parse().map_err(|_| Failure::missing("auth", "card id"))?;
-    Ok(id.as_uuid())
 }

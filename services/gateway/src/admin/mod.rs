@@ -6,6 +6,7 @@ pub mod cash_position;
 pub mod import;
 pub mod inspect;
 pub mod issue_card;
+pub mod machines;
 pub mod move_cash;
 pub mod open_account;
 pub mod resolve;

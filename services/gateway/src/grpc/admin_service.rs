@@ -60,14 +60,28 @@ impl AdminService for Admin {
         &self,
         request: Request<proto::BlockCardRequest>,
     ) -> Result<Response<proto::BlockCardResponse>, Status> {
-        for_operator!(self, request, admin::block_card::block_card, card_number)
+        for_operator!(self, request, admin::block_card::block_card)
     }
 
     async fn unblock_card(
         &self,
         request: Request<proto::UnblockCardRequest>,
     ) -> Result<Response<proto::UnblockCardResponse>, Status> {
-        for_operator!(self, request, admin::block_card::unblock_card, card_number)
+        for_operator!(self, request, admin::block_card::unblock_card)
+    }
+
+    async fn forget_start(
+        &self,
+        request: Request<proto::ForgetStartRequest>,
+    ) -> Result<Response<proto::ForgetStartResponse>, Status> {
+        for_operator!(self, request, admin::machines::forget_start)
+    }
+
+    async fn release_terminal(
+        &self,
+        request: Request<proto::ReleaseTerminalRequest>,
+    ) -> Result<Response<proto::ReleaseTerminalResponse>, Status> {
+        for_operator!(self, request, admin::machines::release_terminal)
     }
 
     async fn import_accounts(

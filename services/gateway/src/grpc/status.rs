@@ -55,6 +55,13 @@ pub fn status(ids: &dyn IdSource, failure: Failure) -> Status {
         Failure::CardLocked => precondition("the card is locked after too many wrong PINs", "CARD_LOCKED"),
         Failure::CardBlocked => precondition("the card is blocked", "CARD_BLOCKED"),
         Failure::CardNotFound => not_found("there is no such card", "CARD_NOT_FOUND"),
+        Failure::MachineNotFound => not_found("there is no machine with this name", "MACHINE_NOT_FOUND"),
+        Failure::OrderIdReused => rich::with_reason(
+            Code::AlreadyExists,
+            "the order id was used before for another order",
+            "ID_REUSED",
+            &[],
+        ),
         Failure::AccountNotFound => not_found("there is no such account", "ACCOUNT_NOT_FOUND"),
         Failure::TransactionNotFound => not_found("there is no such transaction", "TRANSACTION_NOT_FOUND"),
         Failure::IdReused { field } => rich::with_reason(
@@ -135,6 +142,8 @@ pub fn command_error(ids: &dyn IdSource, failure: Failure) -> CommandError {
         | Failure::CardLocked
         | Failure::CardBlocked
         | Failure::CardNotFound
+        | Failure::MachineNotFound
+        | Failure::OrderIdReused
         | Failure::AccountNotFound
         | Failure::TransactionNotFound
         | Failure::OpeningBalanceDeclined

@@ -80,6 +80,14 @@ impl Auth {
         unblock_card, "UnblockCard", UnblockCardRequest => UnblockCardResponse
     }
     unary! {
+        /// Forgets which start a machine signed on with.
+        forget_start, "ForgetStart", ForgetStartRequest => ForgetStartResponse
+    }
+    unary! {
+        /// Takes a machine's name from its terminal.
+        release_terminal, "ReleaseTerminal", ReleaseTerminalRequest => ReleaseTerminalResponse
+    }
+    unary! {
         /// Reads the keys that sessions are verified with.
         get_session_keys, "GetSessionKeys", GetSessionKeysRequest => GetSessionKeysResponse
     }

@@ -2,7 +2,7 @@
 
 /// The unary methods that have the same effect when they arrive twice: all of them, since every command
 /// carries an id. A test holds this list against the `idempotency_level` of the contracts.
-pub const RETRYABLE: [&str; 22] = [
+pub const RETRYABLE: [&str; 24] = [
     "/atm.auth.v1.AuthService/VerifyPin",
     "/atm.auth.v1.AuthService/SignOnTerminal",
     "/atm.auth.v1.AuthService/GetTerminal",
@@ -11,6 +11,8 @@ pub const RETRYABLE: [&str; 22] = [
     "/atm.auth.v1.AuthService/IssueCards",
     "/atm.auth.v1.AuthService/BlockCard",
     "/atm.auth.v1.AuthService/UnblockCard",
+    "/atm.auth.v1.AuthService/ForgetStart",
+    "/atm.auth.v1.AuthService/ReleaseTerminal",
     "/atm.auth.v1.AuthService/GetSessionKeys",
     "/atm.ledger.v1.LedgerService/OpenAccount",
     "/atm.ledger.v1.LedgerService/GetAccount",
@@ -67,7 +69,7 @@ mod tests {
                 }
             }
         }
-        assert!(seen >= 22, "the descriptor set holds both services");
+        assert!(seen >= 24, "the descriptor set holds both services");
         let listed: BTreeSet<String> = RETRYABLE.iter().map(|path| (*path).to_owned()).collect();
         assert_eq!(listed, repeatable);
     }

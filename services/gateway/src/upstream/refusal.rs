@@ -103,7 +103,9 @@ fn auth_answer(status: &Status) -> Failure {
         (Code::FailedPrecondition, Some("CARD_BLOCKED")) => Failure::CardBlocked,
         (Code::FailedPrecondition, Some("STALE_BOOT")) => Failure::StaleBoot,
         (Code::PermissionDenied, Some("TERMINAL_MISMATCH")) => Failure::TerminalMismatch,
+        (Code::NotFound, Some("MACHINE_NOT_FOUND")) => Failure::MachineNotFound,
         (Code::NotFound, _) => Failure::CardNotFound,
+        (Code::AlreadyExists, Some("ORDER_ID_REUSED")) => Failure::OrderIdReused,
         (
             Code::Ok
             | Code::Unauthenticated

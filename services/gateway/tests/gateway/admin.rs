@@ -34,17 +34,22 @@ async fn row_03_every_method_needs_the_operators_token() {
     let mut texts = Vec::new();
     for header in bad {
         let mut admin = world.admin();
-        let results: [Result<(), Status>; 13] = [
+        let results: [Result<(), Status>; 15] = [
             admin
                 .open_account(with(&header, OpenAccountRequest { account: account("A", 5) }))
                 .await
                 .map(drop),
             admin.issue_card(with(&header, IssueCardRequest::default())).await.map(drop),
             admin
-                .block_card(with(&header, BlockCardRequest { card_number: CARD.to_owned() }))
+                .block_card(with(
+                    &header,
+                    BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() },
+                ))
                 .await
                 .map(drop),
             admin.unblock_card(with(&header, UnblockCardRequest::default())).await.map(drop),
+            admin.forget_start(with(&header, ForgetStartRequest::default())).await.map(drop),
+            admin.release_terminal(with(&header, ReleaseTerminalRequest::default())).await.map(drop),
             admin.import_accounts(with(&header, ImportAccountsRequest::default())).await.map(drop),
             admin.get_trial_balance(with(&header, GetTrialBalanceRequest {})).await.map(drop),
             admin.verify_ledger(with(&header, VerifyLedgerRequest {})).await.map(drop),
@@ -108,7 +113,7 @@ async fn a_card_is_issued_only_for_a_customers_account() {
 #[tokio::test]
 async fn a_card_that_does_not_exist_is_not_found() {
     let world = World::new().await;
-    let request = BlockCardRequest { card_number: "4999999999999999".to_owned() };
+    let request = BlockCardRequest { card_number: "4999999999999999".to_owned(), order_id: order_id() };
     let status = world.admin().block_card(as_operator(request)).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_deref()), (Code::NotFound, Some("CARD_NOT_FOUND")));
     assert!(!status.message().contains("row"), "{status:?}");

@@ -277,7 +277,7 @@ async fn row_07_and_08_wrong_pins_are_counted_and_the_third_locks_the_card() {
     let status = machine.log_in(FARHAN, "1234").await.err().unwrap();
     assert_eq!((status.code(), reason(&status).as_deref()), (Code::FailedPrecondition, Some("CARD_LOCKED")));
 
-    let request = UnblockCardRequest { card_number: FARHAN.to_owned() };
+    let request = UnblockCardRequest { card_number: FARHAN.to_owned(), order_id: order_id() };
     bank.admin().unblock_card(as_operator(request)).await.unwrap();
     assert!(machine.log_in(FARHAN, "1234").await.is_ok());
 }
@@ -324,13 +324,13 @@ async fn row_05_log_out_and_block_reach_every_gateway() {
 
     let biva = bank.customer("ATM-2", BIVA).await;
     assert!(elsewhere(&biva).balance().await.is_ok());
-    let request = BlockCardRequest { card_number: BIVA.to_owned() };
+    let request = BlockCardRequest { card_number: BIVA.to_owned(), order_id: order_id() };
     bank.admin().block_card(as_operator(request)).await.unwrap();
     assert!(refused(&biva).await, "here at once");
     eventually("the block reaches the other gateway", async || refused(&elsewhere(&biva)).await).await;
     let status = biva.log_in(BIVA, "1234").await.err().unwrap();
     assert_eq!(reason(&status).as_deref(), Some("CARD_BLOCKED"));
-    let request = UnblockCardRequest { card_number: BIVA.to_owned() };
+    let request = UnblockCardRequest { card_number: BIVA.to_owned(), order_id: order_id() };
     bank.admin().unblock_card(as_operator(request)).await.unwrap();
     assert!(refused(&biva).await, "a session of before stays ended");
     let again = bank.customer("ATM-3", BIVA).await;

@@ -261,3 +261,29 @@ async fn row_15_a_daily_limit_counts_what_leaves_in_cash_and_nothing_else() {
     assert_eq!(held.current_state(), TransactionState::Held, "the whole limit was left");
     assert_eq!(farhan.withdraw(&new_id(), 1).await.unwrap().current_state(), TransactionState::Declined);
 }
+
+#[tokio::test]
+async fn a_released_name_is_nobodys_at_this_gateway_at_once_and_a_repeat_takes_it_from_nobody() {
+    let bank = Bank::new().await;
+    let old = Machine { session: None, ..bank.customer("ATM-1", FARHAN).await };
+    let load = || movement(&new_id(), CashBin::Vault, CashBin::Cassettes, 1_000);
+    record(&old, load()).await.unwrap();
+    let release = ReleaseTerminalRequest { order_id: order_id(), atm_id: "ATM-1".to_owned() };
+    bank.admin().release_terminal(as_operator(release.clone())).await.unwrap();
+    assert_eq!(reason(&record(&old, load()).await.unwrap_err()).as_deref(), Some("TERMINAL_NOT_BOUND"));
+
+    let new = Machine { session: None, ..bank.customer("ATM-1", FARHAN).await };
+    record(&new, load()).await.unwrap();
+    assert_eq!(reason(&record(&old, load()).await.unwrap_err()).as_deref(), Some("TERMINAL_MISMATCH"));
+    bank.admin().release_terminal(as_operator(release.clone())).await.unwrap();
+    record(&new, load()).await.unwrap();
+
+    let other = ReleaseTerminalRequest { atm_id: "ATM-2".to_owned(), ..release };
+    let refused = bank.admin().release_terminal(as_operator(other)).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::AlreadyExists, Some("ID_REUSED")));
+    let unknown = ForgetStartRequest { order_id: order_id(), atm_id: "ATM-9".to_owned(), all: false };
+    let refused = bank.admin().forget_start(as_operator(unknown)).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::NotFound, Some("MACHINE_NOT_FOUND")));
+    let all = ForgetStartRequest { order_id: order_id(), atm_id: String::new(), all: true };
+    assert_eq!(bank.admin().forget_start(as_operator(all)).await.unwrap().into_inner().machines, 1);
+}

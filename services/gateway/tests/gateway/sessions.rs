@@ -178,13 +178,13 @@ async fn row_05_a_session_is_over_at_once_when_its_card_is_blocked() {
     farhan(&world);
     let machine = world.customer("ATM-1", CARD).await;
     let other = world.customer("ATM-2", OTHER_CARD).await;
-    let request = BlockCardRequest { card_number: CARD.to_owned() };
+    let request = BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
     world.admin().block_card(as_operator(request)).await.unwrap();
     assert_eq!(balance(&machine).await.unwrap_err().code(), Code::Unauthenticated);
     assert_ne!(balance(&other).await.map_err(|status| status.code()), Err(Code::Unauthenticated));
 
     world.clock.advance(Duration::from_secs(1));
-    let request = UnblockCardRequest { card_number: CARD.to_owned() };
+    let request = UnblockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
     world.admin().unblock_card(as_operator(request)).await.unwrap();
     assert_eq!(
         balance(&machine).await.unwrap_err().code(),

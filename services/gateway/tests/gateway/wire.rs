@@ -66,7 +66,7 @@ async fn row_18_an_oversized_message_is_refused_on_every_service() {
     let request = LogInRequest { pin: "1".repeat(70_000), ..machine.log_in_request(CARD, PIN) };
     let status = machine.client.clone().log_in(machine.request(request)).await.err().unwrap();
     assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
-    let request = BlockCardRequest { card_number: "1".repeat(3 << 20) };
+    let request = BlockCardRequest { card_number: "1".repeat(3 << 20), order_id: order_id() };
     let status = world.admin().block_card(as_operator(request)).await.unwrap_err();
     assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
 }

@@ -220,7 +220,10 @@ impl AuthService for Shared {
         if asked.card_number != CARD {
             return Err(Status::not_found("no row in cards"));
         }
-        Ok(Response::new(BlockCardResponse { card_id: card_id(CARD).to_string() }))
+        let now = self.0.clock.now();
+        let revoke_time =
+            Some(prost_types::Timestamp { seconds: now.as_seconds(), nanos: now.subsec_nanos() });
+        Ok(Response::new(BlockCardResponse { card_id: card_id(CARD).to_string(), revoke_time }))
     }
 
     async fn unblock_card(
@@ -229,6 +232,26 @@ impl AuthService for Shared {
     ) -> Result<Response<UnblockCardResponse>, Status> {
         self.0.log.enter("UnblockCard", request).await?;
         Ok(Response::new(UnblockCardResponse { card_id: card_id(CARD).to_string() }))
+    }
+
+    async fn forget_start(
+        &self,
+        request: Request<ForgetStartRequest>,
+    ) -> Result<Response<ForgetStartResponse>, Status> {
+        self.0.log.enter("ForgetStart", request).await?;
+        Ok(Response::new(ForgetStartResponse { machines: 1 }))
+    }
+
+    async fn release_terminal(
+        &self,
+        request: Request<ReleaseTerminalRequest>,
+    ) -> Result<Response<ReleaseTerminalResponse>, Status> {
+        let asked = request.get_ref().clone();
+        self.0.log.enter("ReleaseTerminal", request).await?;
+        match self.0.terminals.lock().unwrap().remove(&asked.atm_id) {
+            Some(_) => Ok(Response::new(ReleaseTerminalResponse {})),
+            None => Err(with_reason(Code::NotFound, "no row in terminals", "MACHINE_NOT_FOUND", &[])),
+        }
     }
 
     async fn get_session_keys(

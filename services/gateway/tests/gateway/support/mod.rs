@@ -42,6 +42,11 @@ pub(crate) struct World {
     gateway: Option<JoinHandle<Result<(), atm_gateway::Error>>>,
 }
 
+/// The id of a new order.
+pub(crate) fn order_id() -> String {
+    SystemIds.attempt_id().to_string()
+}
+
 /// A listener on a free port of this machine, and its URL.
 pub(crate) async fn free_port() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
