@@ -213,10 +213,11 @@ impl Bank {
             }
         };
         tokio::select! {
+            biased;
+            Some(ended) = self.services.join_next() => Err(unasked(ended)),
             looked = tokio::time::timeout(START_TIME, looking) => {
                 looked.map_err(|_| BankError::Ended { service, what: "was not healthy in time" })
             }
-            Some(ended) = self.services.join_next() => Err(unasked(ended)),
         }
     }
 }

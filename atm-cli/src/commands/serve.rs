@@ -64,11 +64,13 @@ pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Result<Exit, Fai
     };
     let starting = Bank::start(config, Arc::clone(&context.clock), Arc::clone(&context.ids));
     let mut bank = tokio::select! {
-        started = starting => started.map_err(|error| failure(&error))?,
+        biased;
         () = shutdown.cancelled() => return Ok(Exit::Done),
+        started = starting => started.map_err(|error| failure(&error))?,
     };
     show(context, &bank);
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         error = bank.failed() => return Err(failure(&error)),
     }

@@ -63,8 +63,9 @@ pub(crate) async fn serve<S>(
     S::Future: Send + 'static,
 {
     let introduced = tokio::select! {
-        introduced = timeout(config.handshake_timeout, introduces_itself(&mut stream)) => introduced,
+        biased;
         () = going_away.cancelled() => return,
+        introduced = timeout(config.handshake_timeout, introduces_itself(&mut stream)) => introduced,
     };
     if !matches!(introduced, Ok(Ok(true))) {
         tracing::debug!(%peer, "closed a connection that does not speak HTTP/2");
@@ -80,13 +81,9 @@ pub(crate) async fn serve<S>(
     let mut idle = Idle::NoCallYet;
     let mut patience = pin!(tokio::time::sleep(config.first_call_timeout));
     loop {
+        // Orders before work, and work before patience: a call that has just arrived is one.
         tokio::select! {
-            ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(%peer, %error, "a connection ended badly");
-                }
-                return;
-            }
+            biased;
             () = cut.cancelled() => return,
             () = calls.flooded.cancelled() => {
                 tracing::debug!(%peer, "closed a connection that abandons its calls");
@@ -95,6 +92,12 @@ pub(crate) async fn serve<S>(
             () = going_away.cancelled(), if !asked_to_go => {
                 asked_to_go = true;
                 connection.as_mut().graceful_shutdown();
+            }
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "a connection ended badly");
+                }
+                return;
             }
             () = &mut patience => {
                 idle = idle.next(&calls, streams.open());

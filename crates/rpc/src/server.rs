@@ -117,17 +117,20 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let server = Server::new(config, routes);
+    // What ends the waiting comes first: a flood of connections must not put it off.
     let accepted = tokio::select! {
-        result = server.accept(&listener) => result,
+        biased;
         () = shutdown.cancelled() => {
             health.set_serving(false);
             tracing::info!("leaving: no longer serving");
             // Those who have not noticed yet are still answered.
             tokio::select! {
-                result = server.accept(&listener) => result,
+                biased;
                 () = tokio::time::sleep(server.config.drain_delay) => Ok(()),
+                result = server.accept(&listener) => result,
             }
         }
+        result = server.accept(&listener) => result,
     };
     health.set_serving(false);
     drop(listener);
@@ -381,6 +384,7 @@ pub fn shutdown_on_signals() -> CancellationToken {
     let cancelled = token.clone();
     tokio::spawn(async move {
         tokio::select! {
+            biased;
             _ = terminate.recv() => tracing::info!("SIGTERM"),
             _ = interrupt.recv() => tracing::info!("SIGINT"),
         }

@@ -151,8 +151,9 @@ impl Service {
         tokio::spawn(async move {
             let (store, stop) = failed;
             tokio::select! {
-                () = store.failed() => stop.cancel(),
+                biased;
                 () = stop.cancelled() => {}
+                () = store.failed() => stop.cancel(),
             }
         });
         let config = ServerConfig {
@@ -192,6 +193,7 @@ async fn sweep(auth: Arc<Auth>, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }

@@ -145,7 +145,7 @@ async fn serve_with(
         server::serve(listener, server_config(max_in_flight, ids), routes.routes(), health, leave.clone());
     let mut serving = std::pin::pin!(serving);
     let served = tokio::select! {
-        served = &mut serving => served.map_err(Error::from),
+        biased;
         () = writer.failed() => {
             // Nothing can be promised any more: those in flight are told so, and the process ends.
             tracing::error!("the writer failed; leaving");
@@ -153,6 +153,7 @@ async fn serve_with(
             let _ = serving.await;
             Err(Error::WriterFailed)
         }
+        served = &mut serving => served.map_err(Error::from),
     };
     // The last commit or checkpoint may fail like any other.
     let failed = writer.failed();
