@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    admin, balance, demo, dispenser, recover, serve, statement, text, transaction, transfer,
+    admin, balance, demo, dispenser, pin, recover, serve, statement, text, transaction, transfer,
 };
 use crate::commands::{crash_points, deposit, withdraw};
 
@@ -86,6 +86,7 @@ pub(crate) enum Command {
     Deposit(deposit::DepositArgs),
     Transfer(transfer::TransferArgs),
     Statement(statement::StatementArgs),
+    Pin(pin::PinArgs),
     Transaction(transaction::TransactionArgs),
     Recover(recover::RecoverArgs),
     Dispenser(dispenser::DispenserArgs),

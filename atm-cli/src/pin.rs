@@ -1,4 +1,4 @@
-//! Where a PIN comes from: a prompt without echo, a file, or `ATM_PIN`. Never the command line, which everybody
+//! Where a PIN comes from: a prompt without echo, a file, or `ATM_PIN`; a new one from `ATM_NEW_PIN`. Never the command line, which everybody
 //! on the machine can read, and never anywhere else: it is wiped when it is dropped and has no `Debug`.
 
 use std::io::IsTerminal;
@@ -10,6 +10,8 @@ use crate::exit::Failure;
 
 /// The environment variable that may hold a PIN.
 const VARIABLE: &str = "ATM_PIN";
+/// The one that may hold the PIN to be set.
+const NEW_VARIABLE: &str = "ATM_NEW_PIN";
 /// Far more than any PIN, and little enough to be read at once.
 const LONGEST_FILE: usize = 256;
 
@@ -28,15 +30,35 @@ impl Pin {
 
     /// From the file if one is given, else from `ATM_PIN`, else from a prompt on the terminal.
     pub(crate) fn obtain(file: Option<&Path>, prompt: &str) -> Result<Self, Failure> {
-        let text = match (file, std::env::var(VARIABLE)) {
-            (Some(path), _) => read(path)?,
-            (None, Ok(value)) if !value.is_empty() => Zeroizing::new(value),
-            (None, Err(std::env::VarError::NotUnicode(_))) => {
-                return Err(Failure::invalid("ATM_PIN holds no PIN: a PIN has 4 to 12 digits"));
+        Self::new(match given(file, VARIABLE)? {
+            Some(text) => text,
+            None => ask(inquire::Password::new(prompt).without_confirmation(), "--pin-file", VARIABLE)?,
+        })
+    }
+
+    /// The PIN to be set, in the same way; on a terminal it is typed twice.
+    pub(crate) fn obtain_new(file: Option<&Path>) -> Result<Self, Failure> {
+        Self::new(match given(file, NEW_VARIABLE)? {
+            Some(text) => text,
+            None => {
+                let prompt = inquire::Password::new("New PIN:")
+                    .with_custom_confirmation_message("New PIN again:")
+                    .with_custom_confirmation_error_message("These are two PINs.");
+                ask(prompt, "--new-pin-file", NEW_VARIABLE)?
             }
-            (None, Ok(_) | Err(std::env::VarError::NotPresent)) => ask(prompt)?,
-        };
-        Self::new(text)
+        })
+    }
+}
+
+/// What stands in the file, or else in the environment.
+fn given(file: Option<&Path>, variable: &str) -> Result<Option<Zeroizing<String>>, Failure> {
+    match (file, std::env::var(variable)) {
+        (Some(path), _) => read(path).map(Some),
+        (None, Ok(value)) if !value.is_empty() => Ok(Some(Zeroizing::new(value))),
+        (None, Err(std::env::VarError::NotUnicode(_))) => {
+            Err(Failure::invalid(format!("{variable} holds no PIN: a PIN has 4 to 12 digits")))
+        }
+        (None, Ok(_) | Err(std::env::VarError::NotPresent)) => Ok(None),
     }
 }
 
@@ -57,15 +79,14 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.trim_ascii().to_owned()))
 }
 
-fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+fn ask(prompt: inquire::Password<'_>, flag: &str, variable: &str) -> Result<Zeroizing<String>, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::invalid(
-            "no PIN: give --pin-file FILE or set ATM_PIN where there is no terminal to ask on",
-        ));
+        return Err(Failure::invalid(format!(
+            "no PIN: give {flag} FILE or set {variable} where there is no terminal to ask on",
+        )));
     }
-    inquire::Password::new(prompt)
+    prompt
         .with_display_mode(inquire::PasswordDisplayMode::Hidden)
-        .without_confirmation()
         .prompt()
         .map(Zeroizing::new)
         .map_err(|_| Failure::invalid("no PIN was entered; nothing was sent"))

@@ -6,6 +6,7 @@ mod support;
 use support::{all_files, cli, house, said};
 
 const CANARY_PIN: &str = "739146825017";
+const CANARY_NEW_PIN: &str = "739146825018";
 const CANARY_CARD: &str = "4929746031588217";
 
 #[test]
@@ -27,10 +28,17 @@ fn no_pin_card_number_key_or_token_reaches_a_log_a_journal_a_database_or_the_scr
         (CANARY_PIN, &["withdraw", "1000"], 1),
         (CANARY_PIN, &["deposit", "10"], 0),
         (CANARY_PIN, &["statement"], 0),
-        ("739146825018", &["balance"], 4),
+        (CANARY_PIN, &["pin", "change"], 0),
+        (CANARY_NEW_PIN, &["balance"], 0),
+        (CANARY_PIN, &["balance"], 4),
     ] {
         let arguments = [arguments, &["--card", CANARY_CARD]].concat();
-        let said = said(atm.command(&arguments).env("ATM_PIN", pin).env("RUST_LOG", "trace"));
+        let said = said(
+            atm.command(&arguments)
+                .env("ATM_PIN", pin)
+                .env("ATM_NEW_PIN", CANARY_NEW_PIN)
+                .env("RUST_LOG", "trace"),
+        );
         assert_eq!(said.code, code, "{arguments:?}");
         assert!(said.stderr.contains("TRACE") || said.stderr.contains("DEBUG"), "the log is really on");
         heard += &(said.stdout + &said.stderr);
@@ -39,7 +47,7 @@ fn no_pin_card_number_key_or_token_reaches_a_log_a_journal_a_database_or_the_scr
     let operator = std::fs::read_to_string(&house.operator_token_file).unwrap();
     for (name, canary) in [
         ("PIN", CANARY_PIN),
-        ("wrong PIN", "739146825018"),
+        ("new PIN", CANARY_NEW_PIN),
         ("card number", CANARY_CARD),
         ("terminal key", key.trim()),
         ("operator token", operator.trim()),

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use atm_proto::gateway::atm_service_client::AtmServiceClient;
 use atm_proto::gateway::{
-    GetBalanceRequest, GetBalanceResponse, LogInRequest, LogOutRequest, SignOnRequest, SignOnResponse,
+    ChangePinRequest, GetBalanceRequest, GetBalanceResponse, LogInRequest, LogOutRequest, SignOnRequest,
+    SignOnResponse,
 };
 use atm_proto::types;
 use atm_rpc::channel::{ChannelConfig, lazy_channel_over};
@@ -132,11 +133,9 @@ impl Gateway {
             atm_id: self.atm_id.clone(),
             boot: boot.map(wire_boot),
         };
-        // Hashing a PIN takes its time on purpose, and the bank does it for few at once.
-        let policy = policy(self.patience.mul_f64(0.45).min(Duration::from_secs(5)));
         crash_point!("BEFORE_LOG_IN");
         let answer = self
-            .call(&policy, deadline, request, None, |mut client, request| async move {
+            .call(&self.pin_policy(), deadline, request, None, |mut client, request| async move {
                 client.log_in(request).await
             })
             .await
@@ -148,6 +147,26 @@ impl Gateway {
             .map_err(|_| Failure::unavailable("the bank answered with a session that cannot be used"))?;
         token.set_sensitive(true);
         Ok(Session { token })
+    }
+
+    /// Sets another PIN. The attempt's id is kept for retries, as for [`Self::log_in`].
+    pub(crate) async fn change_pin(
+        &self,
+        session: &Session,
+        (old, new): (&Pin, &Pin),
+        attempt_id: AttemptId,
+        deadline: Deadline,
+    ) -> Result<(), RetryError> {
+        let request = ChangePinRequest {
+            old_pin: old.digits().to_owned(),
+            new_pin: new.digits().to_owned(),
+            attempt_id: attempt_id.to_string(),
+        };
+        self.call(&self.pin_policy(), deadline, request, Some(session), |mut client, request| async move {
+            client.change_pin(request).await
+        })
+        .await
+        .map(drop)
     }
 
     /// Ends the session; best effort, since it ends by itself soon.
@@ -183,7 +202,12 @@ impl Gateway {
         .await
     }
 
-    /// The policy of everything but logging in.
+    /// The policy of what hashes a PIN: that takes its time on purpose, and the bank does it for few at once.
+    fn pin_policy(&self) -> RetryPolicy {
+        policy(self.patience.mul_f64(0.45).min(Duration::from_secs(5)))
+    }
+
+    /// The policy of everything else.
     fn policy(&self) -> RetryPolicy {
         policy(self.patience.mul_f64(0.2).min(Duration::from_secs(2)))
     }
@@ -250,7 +274,7 @@ fn policy(attempt_timeout: Duration) -> RetryPolicy {
 }
 
 /// Logging in moves no money, so whatever its failure says, no money moved.
-fn log_in_failure(error: &RetryError) -> Failure {
+pub(crate) fn log_in_failure(error: &RetryError) -> Failure {
     let reason = atm_rpc::status::reason(&error.status);
     match error.status.code() {
         Code::Unauthenticated => Failure::new(

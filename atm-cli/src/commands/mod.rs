@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod deposit;
 pub(crate) mod dispenser;
 mod money;
+pub(crate) mod pin;
 pub(crate) mod recover;
 pub(crate) mod serve;
 pub(crate) mod statement;
@@ -119,6 +120,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Deposit(args) => deposit::run(context, &args).await,
         Command::Transfer(args) => transfer::run(context, &args).await,
         Command::Statement(args) => statement::run(context, &args).await,
+        Command::Pin(args) => pin::run(context, &args).await,
         Command::Transaction(args) => transaction::run(context, &args).await,
         Command::Recover(args) => recover::run(context, &args).await,
         Command::Text(args) => text::run(context, args).await,
@@ -176,6 +178,13 @@ impl Context {
         match &self.surroundings {
             Some(surroundings) => Pin::new(surroundings.typed_pin()),
             None => Pin::obtain(file, prompt),
+        }
+    }
+
+    fn new_pin(&self, file: Option<&Path>) -> Result<Pin, Failure> {
+        match &self.surroundings {
+            Some(surroundings) => Pin::new(surroundings.typed_new_pin()),
+            None => Pin::obtain_new(file),
         }
     }
 

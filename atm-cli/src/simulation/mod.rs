@@ -61,6 +61,8 @@ pub struct Surroundings {
     pub operator_token: BearerToken,
     /// What is typed when a PIN is asked for.
     pub pin: String,
+    /// What is typed when a PIN is to be set for one's own card.
+    pub new_pin: String,
 }
 
 /// What became of a run.
@@ -165,6 +167,10 @@ impl Surroundings {
 
     pub(crate) fn typed_pin(&self) -> Zeroizing<String> {
         Zeroizing::new(self.pin.clone())
+    }
+
+    pub(crate) fn typed_new_pin(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.new_pin.clone())
     }
 
     pub(crate) fn journal(
