@@ -22,8 +22,10 @@ pub struct Customer {
     pub account: &'static str,
     /// The number of the card.
     pub card: &'static str,
-    /// The right PIN.
+    /// The PIN that the card is issued with.
     pub pin: &'static str,
+    /// PINs that she may change it to.
+    pub other_pins: [&'static str; 2],
     /// The balance at the beginning, in major units.
     pub opening: i64,
     /// How far below zero it may go.
@@ -38,6 +40,7 @@ pub const CUSTOMERS: [Customer; 3] = [
         account: "Joty",
         card: "5123456789012346",
         pin: "71842",
+        other_pins: ["40917736", "86203514"],
         opening: 5_000,
         overdraft: 0,
         daily_limit: 0,
@@ -46,6 +49,7 @@ pub const CUSTOMERS: [Customer; 3] = [
         account: "Ahona",
         card: "5987654321098762",
         pin: "90315",
+        other_pins: ["27750938", "61389042"],
         opening: 800,
         overdraft: 300,
         daily_limit: 0,
@@ -54,11 +58,19 @@ pub const CUSTOMERS: [Customer; 3] = [
         account: "Kader",
         card: "5432198765012349",
         pin: "36047",
+        other_pins: ["95406281", "13872645"],
         opening: 9_000,
         overdraft: 0,
         daily_limit: 1_500,
     },
 ];
+
+impl Customer {
+    /// All PINs that her card may ever have.
+    pub fn pins(&self) -> [&'static str; 3] {
+        [self.pin, self.other_pins[0], self.other_pins[1]]
+    }
+}
 
 /// One thing that happens at a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +108,13 @@ pub enum Action {
         customer: usize,
         /// Whether the PIN is right.
         right_pin: bool,
+    },
+    /// Another PIN.
+    ChangePin {
+        /// Who.
+        customer: usize,
+        /// Which of [`Customer::pins`] it is to be.
+        to: usize,
     },
     /// A look at the last movements.
     Statement {
@@ -288,7 +307,7 @@ impl Plan {
         // One run in eight is spared everything.
         let spared = dice.u8(..8) == 0;
         let machines = 1 + usize::from(dice.u8(..3) > 0);
-        let scripts = (0..machines).map(|_| script(&mut dice)).collect();
+        let mut scripts: Vec<_> = (0..machines).map(|_| script(&mut dice)).collect();
         let wire = if spared || dice.u8(..4) == 0 { Wire::default() } else { wire(&mut dice) };
         let troubles = if spared { Vec::new() } else { troubles(&mut dice, machines) };
         let mut strikes = Vec::new();
@@ -301,16 +320,12 @@ impl Plan {
                 strikes.push(Strike { point, nth: 1 + u64::from(dice.u8(..6)), blow });
             }
         }
-        Self {
-            scripts,
-            troubles,
-            wire,
-            strikes,
-            ledger_pace: Duration::from_millis(dice.u64(1..30)),
-            checkpoint_every: dice.u64(3..60),
-            latency: Duration::from_millis(dice.u64(1..40)),
-            down_for: Duration::from_millis(dice.u64(20..3_000)),
-        }
+        let (ledger_pace, checkpoint_every) = (Duration::from_millis(dice.u64(1..30)), dice.u64(3..60));
+        let latency = Duration::from_millis(dice.u64(1..40));
+        let down_for = Duration::from_millis(dice.u64(20..3_000));
+        // Drawn last, so that everything else in a seed's plan is what it was before PINs were changed.
+        scripts.iter_mut().for_each(|script| change_pins(&mut dice, script));
+        Self { scripts, troubles, wire, strikes, ledger_pace, checkpoint_every, latency, down_for }
     }
 
     /// A run in which nothing goes wrong but what is asked for.
@@ -335,6 +350,16 @@ fn script(dice: &mut Rng) -> Vec<(Duration, Action)> {
         script.push((Duration::from_millis(dice.u64(0..600)), action(dice)));
     }
     script
+}
+
+/// Up to two changes of PIN among whatever else happens.
+fn change_pins(dice: &mut Rng, script: &mut Vec<(Duration, Action)>) {
+    for _ in 0..dice.u8(..3) {
+        let customer = dice.usize(..CUSTOMERS.len());
+        let to = dice.usize(..CUSTOMERS[customer].pins().len());
+        let pause = Duration::from_millis(dice.u64(0..600));
+        script.insert(dice.usize(..=script.len()), (pause, Action::ChangePin { customer, to }));
+    }
 }
 
 fn action(dice: &mut Rng) -> Action {

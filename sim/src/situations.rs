@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use atm_ledger_core::{Action, DeclineReason};
 
-use crate::evidence::LogLine;
+use crate::evidence::{LogLine, Told};
 use crate::world::{Host, Outcome};
 
 /// Gives each situation its name and a sentence.
@@ -65,6 +65,10 @@ situations! {
     LogInAnsweredAgain,
     /// Three wrong PINs.
     CardLocked,
+    /// A customer set another PIN.
+    PinChanged,
+    /// A customer was not told whether her PIN is changed.
+    PinMayBeChanged,
     /// A copy of a machine's disk was refused.
     StaleBootRefused,
     /// A deposit was stored.
@@ -157,6 +161,10 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
             add(S::Overdraft, u64::from(customer && leg.balance.posted < 0));
         }
     }
+    let attempts = evidence.auth.attempts.iter();
+    add(S::PinChanged, attempts.filter(|row| row.attempt.outcome == "changed").count() as u64);
+    let unsure = |told: &&Told| told.kind == "change_pin" && told.status == "unknown";
+    add(S::PinMayBeChanged, evidence.told.iter().filter(unsure).count() as u64);
     add(S::CardLocked, evidence.auth.counts.iter().filter(|change| change.wrong_pins >= 3).count() as u64);
     for machine in &evidence.machines {
         for record in machine.journal.records.iter().filter(|record| record.is_over) {

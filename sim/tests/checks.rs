@@ -26,6 +26,7 @@ fn true_run() -> Evidence {
         Action::Balance { customer: 1, right_pin: false },
         Action::Deposit { customer: 0, amount: 250 },
         Action::Statement { customer: 0 },
+        Action::ChangePin { customer: 0, to: 1 },
         Action::Count,
         withdraw(2, 700, Some("jam-stack")),
         Action::Transfer { customer: 0, amount: 100, to: 1 },
@@ -211,6 +212,13 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         run.auth.counts.push(CountChange { at: run.now, last_four, wrong_pins: 1, blocked: false });
     });
     damaged(20, &|run| run.auth.attempts.retain(|row| row.attempt.outcome != "wrong"));
+    damaged(20, &|run| run.auth.attempts.retain(|row| row.attempt.outcome != "changed"));
+    damaged(20, &|run| {
+        // The first log-in, with the old PIN, again after the change.
+        let mut late = run.auth.attempts.iter().find(|row| row.attempt.outcome == "opened").unwrap().clone();
+        late.seen = run.now;
+        run.auth.attempts.push(late);
+    });
     damaged(21, &|run| {
         let out =
             run.calls.iter().find(|call| call.method == "LogOut" && call.answer.is_some()).unwrap().clone();

@@ -95,6 +95,14 @@ bugs! {
     AnswerBeforeTheCount breaks [20];
     /// A log-in that is sent again is counted again.
     RetriesCount breaks [20];
+    /// A change of PIN is recorded and told, and the card keeps its old PIN.
+    OldPinStays breaks [20];
+    /// A session is enough to change the PIN; the old one is not looked at.
+    ChangeChecksNoPin breaks [20];
+    /// A change of PIN is told before it is on the disk.
+    ChangeIsToldBeforeItIsStored breaks [20];
+    /// A change of PIN that is sent again is tried again, with an old PIN that is right no longer.
+    RepeatedChangeIsTriedAgain breaks [20];
 
     // The gateway.
     /// A session goes on after its log-out.

@@ -138,12 +138,13 @@ impl Auth {
         let (key, tag, now) = (attempt.key, attempt.tag, self.clock.now());
         let (atm_id, terminal_id) = (attempt.press.atm_id.clone(), attempt.press.terminal_id);
         let (attempt_id, boot, most) = (attempt.press.attempt_id, attempt.press.boot, self.limits.machines);
+        let is_change = attempt.new_pin.is_some();
         let looked = self.store.transaction(move |rows| {
             if let Err(refused) = check_terminal(rows, &atm_id, (terminal_id, boot), most)? {
                 return Ok(Looked::Refused(refused));
             }
             let attempts = rows.attempts(&key, &atm_id, attempt_id)?;
-            if let Some(outcome) = replay(&attempts, tag, now).filter(|_| !planted(Bug::RetriesCount)) {
+            if let Some(outcome) = replay(&attempts, tag, now).filter(|_| !forgets(is_change)) {
                 return Ok(Looked::Replayed(outcome.clone()));
             }
             let (wrong_pins, stored) = match rows.card(&key)? {
@@ -166,8 +167,10 @@ impl Auth {
         fault_point!("AUTH_BEFORE_VERIFY");
         let Try { key, tag, press, pin, new_pin } = attempt;
         let salt = salt(&*self.ids);
+        let is_change = new_pin.is_some();
         let work = self.pool.run(permit, move |hashes| {
-            let right = hashes.verify(&pin, stored.as_ref())?;
+            let right = hashes.verify(&pin, stored.as_ref())?
+                || (new_pin.is_some() && planted(Bug::ChangeChecksNoPin));
             let new_hash = match new_pin {
                 Some(new_pin) if right => Some(hashes.hash(&new_pin, salt)?),
                 Some(_) | None => None,
@@ -191,6 +194,7 @@ impl Auth {
         fault_point!("AUTH_BEFORE_ATTEMPT");
         let settled = match self.store.transaction(move |rows| settling.commit(rows)).await {
             Err(_) if planted(Bug::AnswerBeforeTheCount) && !right => Ok(Outcome::Wrong),
+            Err(_) if planted(Bug::ChangeIsToldBeforeItIsStored) && is_change => Ok(Outcome::Changed),
             settled => settled?,
         };
         fault_point!("AUTH_ATTEMPT");
@@ -235,7 +239,9 @@ impl Settling {
                         }
                         match &self.new_hash {
                             Some(new_hash) => {
-                                card.pin = Some(new_hash.clone());
+                                if !planted(Bug::OldPinStays) {
+                                    card.pin = Some(new_hash.clone());
+                                }
                                 Outcome::Changed
                             }
                             None => {
@@ -309,6 +315,11 @@ impl From<Refused> for Failure {
             Refused::TooManyMachines => Self::TooManyMachines,
         }
     }
+}
+
+/// Whether a bug is planted that takes a repeat for another attempt.
+fn forgets(is_change: bool) -> bool {
+    planted(Bug::RetriesCount) || (is_change && planted(Bug::RepeatedChangeIsTriedAgain))
 }
 
 /// A salt that nobody can predict.

@@ -2,7 +2,7 @@
 //!
 //! `books` looks at the ledger's disk alone; `model` replays it and judges what was answered at the ledger's door, and
 //! `linear` judges that without the log; `answers` and `statements` hold what was told against it; `cash`,
-//! `journal` and `ends` look at the machines; `pins` and `secrets` at auth and at everything that is written down.
+//! `journal` and `ends` look at the machines; `pins`, `right_pins` and `secrets` at auth and at everything that is written down.
 
 mod answers;
 mod books;
@@ -13,6 +13,7 @@ mod journal;
 pub mod linear;
 mod model;
 mod pins;
+mod right_pins;
 mod secrets;
 mod statements;
 
@@ -56,6 +57,7 @@ pub const ALWAYS: &[Check] = &[
     journal::what_was_written_stays,
     pins::lockout,
     pins::counts,
+    right_pins::right_pins,
     pins::sessions,
     secrets::nowhere,
 ];

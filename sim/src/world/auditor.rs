@@ -10,7 +10,7 @@ use atm_ledger::evidence;
 use atm_ledger::storage::memory::MemoryDisk;
 use atm_ledger_core::{Action, Step, StepKind, Transfer};
 use atm_proto::gateway::atm_service_client::AtmServiceClient;
-use atm_proto::gateway::{GetBalanceRequest, LogInRequest, LogOutRequest};
+use atm_proto::gateway::{ChangePinRequest, GetBalanceRequest, LogInRequest, LogOutRequest};
 use atm_proto::ledger::ledger_service_client::LedgerServiceClient;
 use atm_proto::ledger::{
     CancelTransactionRequest, CaptureTransactionRequest, HoldTransactionRequest, Outcome,
@@ -44,6 +44,8 @@ pub(super) struct Auditor {
     books: MemoryDisk,
     cards: MemoryStore,
     probes: Vec<Probe>,
+    /// The ids of his attempts at PINs.
+    own: Vec<String>,
 }
 
 impl Auditor {
@@ -58,7 +60,7 @@ impl Auditor {
         let token = AttachToken::new(secrets.service_token.clone());
         let ledger = LedgerServiceClient::with_interceptor(channel(Host::WireToLedger)?, token);
         let gateway = AtmServiceClient::new(channel(Host::Gateway)?);
-        Some(Self { start, ledger, gateway, books, cards, probes: Vec::new() })
+        Some(Self { start, ledger, gateway, books, cards, probes: Vec::new(), own: Vec::new() })
     }
 
     /// Tries everything; what came of it.
@@ -83,6 +85,7 @@ impl Auditor {
         self.note(4, "asking again for what is recorded adds no step", ids.is_empty(), ids.join(", "));
         self.try_new_ids(&recorded.steps).await;
         self.try_sessions(machine_key).await;
+        self.change_pins(machine_key).await;
         self.guess(machine_key).await;
         self.guess_on_a_failing_disk(machine_key).await;
         self.probes
@@ -236,9 +239,9 @@ impl Auditor {
 
     /// A session is good at its machine, nowhere else, and not after its log-out.
     async fn try_sessions(&mut self, machine_key: [u8; 32]) {
-        for who in &CUSTOMERS {
+        for customer in 0..CUSTOMERS.len() {
             // A card that was locked or blocked meanwhile opens none.
-            let Ok(token) = self.log_in(machine_key, who.card, who.pin).await else { continue };
+            let Some((token, _)) = self.let_in(machine_key, customer).await else { continue };
             // If the clocks of auth and gateway differ by more than a session lives, it is over before it begins.
             if self.balance(machine_key, &token).await.is_err() {
                 continue;
@@ -258,6 +261,43 @@ impl Auditor {
                 format!("{left:?}, {after:?}"),
             );
         }
+    }
+
+    /// A PIN is changed once, only by who knows the old one, and from then on the new one alone is right.
+    async fn change_pins(&mut self, machine_key: [u8; 32]) {
+        for (customer, who) in CUSTOMERS.iter().enumerate() {
+            let Some((token, old)) = self.let_in(machine_key, customer).await else { continue };
+            let late = self.late_attempts();
+            let new = if old == who.pin { who.other_pins[0] } else { who.pin };
+            let (id, another) = (self.attempt_id(), self.attempt_id());
+            let guessed = self.change_pin((machine_key, &token), ("0006", new), &another).await;
+            let first = self.change_pin((machine_key, &token), (old, new), &id).await;
+            let again = self.change_pin((machine_key, &token), (old, new), &id).await;
+            let with_old = self.log_in(machine_key, who.card, old).await.map(drop);
+            let with_new = self.log_in(machine_key, who.card, new).await.map(drop);
+            let told = [guessed, first, again, with_old, with_new];
+            let judged = |told: &Result<(), Code>| matches!(told, Ok(()) | Err(Code::Unauthenticated));
+            // A late copy may change it as well, where auth has forgotten the attempt since its clock was set.
+            let by_others = self.late_attempts() != late;
+            let expected = [Err(Code::Unauthenticated), Ok(()), Ok(()), Err(Code::Unauthenticated), Ok(())];
+            if told.iter().all(judged) && !by_others {
+                let got = format!("{told:?}");
+                self.note(20, "only who knows the old PIN sets another, once", told == expected, got);
+            }
+        }
+    }
+
+    /// How many attempts of machines were verified so far. They make none any more: what comes now is late.
+    fn late_attempts(&self) -> usize {
+        let state = self.start.shared.lock();
+        let verified =
+            |line: &&LogLine| line.target == "atm_auth::attempts" && line.text.contains("verified");
+        state
+            .log
+            .iter()
+            .filter(verified)
+            .filter(|line| !self.own.iter().any(|id| line.text.contains(id)))
+            .count()
     }
 
     /// How often a card was unblocked so far.
@@ -306,13 +346,51 @@ impl Auditor {
         self.note(20, "a wrong PIN is told only when it is counted", silent, format!("{told:?}"));
     }
 
-    async fn log_in(&mut self, machine_key: [u8; 32], card: &str, pin: &str) -> Result<String, Code> {
+    /// Logs a customer in with the PIN that she takes for hers, or else with another that may be; says with which.
+    async fn let_in(&mut self, machine_key: [u8; 32], customer: usize) -> Option<(String, &'static str)> {
+        let pins = self.start.shared.lock().pins(customer).clone();
+        for pin in pins {
+            if let Ok(token) = self.log_in(machine_key, CUSTOMERS[customer].card, pin).await {
+                self.start.shared.lock().believe(customer, pin);
+                return Some((token, pin));
+            }
+        }
+        None
+    }
+
+    fn attempt_id(&mut self) -> String {
         let mut id = [0; 16];
         self.start.ids.fill(&mut id);
+        let id = uuid::Builder::from_random_bytes(id).into_uuid().to_string();
+        self.own.push(id.clone());
+        id
+    }
+
+    async fn change_pin(
+        &mut self,
+        (machine_key, token): ([u8; 32], &str),
+        (old, new): (&str, &str),
+        attempt_id: &str,
+    ) -> Result<(), Code> {
+        let mut request = Request::new(ChangePinRequest {
+            old_pin: old.to_owned(),
+            new_pin: new.to_owned(),
+            attempt_id: attempt_id.to_owned(),
+        });
+        self.dress(&mut request, machine_key, Some(token));
+        self.gateway.change_pin(request).await.map(drop).map_err(|status| {
+            // The machine's next start ended the session, which says nothing of the PIN.
+            let no_session = atm_rpc::status::reason(&status).as_deref() == Some("SESSION_REQUIRED");
+            if no_session { Code::Aborted } else { status.code() }
+        })
+    }
+
+    async fn log_in(&mut self, machine_key: [u8; 32], card: &str, pin: &str) -> Result<String, Code> {
+        let attempt_id = self.attempt_id();
         let mut request = Request::new(LogInRequest {
             card_number: card.to_owned(),
             pin: pin.to_owned(),
-            attempt_id: uuid::Builder::from_random_bytes(id).into_uuid().to_string(),
+            attempt_id,
             atm_id: Host::Machine(0).name(),
             boot: None,
         });

@@ -114,7 +114,9 @@ fn secrets(world: &World) -> Vec<Secret> {
     let mut add = |what: String, text: String| secrets.push(Secret { what, text });
     for who in &CUSTOMERS {
         add(format!("the card number of {}", who.account), who.card.to_owned());
-        add(format!("the PIN of {}", who.account), who.pin.to_owned());
+        for pin in who.pins() {
+            add(format!("the PIN of {}", who.account), pin.to_owned());
+        }
     }
     add("the service token".to_owned(), SERVICE_TOKEN.to_owned());
     add("the operator token".to_owned(), OPERATOR_TOKEN.to_owned());

@@ -93,6 +93,7 @@ pub(super) fn surroundings(start: &Start, secrets: &Secrets, machine: &Machine, 
         witness: Arc::new(Recorder { start: start.clone() }),
         operator_token: secrets.operator_token.clone(),
         pin: pin.to_owned(),
+        new_pin: String::new(),
     }
 }
 
@@ -104,6 +105,10 @@ pub(super) async fn command(
     pin: &str,
     words: &[&str],
 ) -> Option<Ran> {
+    command_amid(start, surroundings(start, secrets, machine, pin), words).await
+}
+
+async fn command_amid(start: &Start, surroundings: Surroundings, words: &[&str]) -> Option<Ran> {
     let name = start.host.name();
     // The twin is the first machine, as far as it knows.
     let name = if start.host == Host::Twin { Host::Machine(0).name() } else { name };
@@ -114,7 +119,7 @@ pub(super) async fn command(
     {
         arguments.push(word.to_owned());
     }
-    match simulation::run(&arguments, surroundings(start, secrets, machine, pin)).await {
+    match simulation::run(&arguments, surroundings).await {
         Ok(ran) => Some(ran),
         Err(error) => {
             start.shared.tell(start.host, format!("{error}: {arguments:?}"));
@@ -188,20 +193,22 @@ impl Scene<'_> {
             }
             Action::Balance { customer, right_pin } => {
                 let who = &CUSTOMERS[*customer];
-                let pin = if *right_pin { who.pin } else { "0000" };
-                let ran = self.run(pin, &["balance", "--card", who.card]).await;
+                let words = ["balance", "--card", who.card];
+                let ran = self.customer(*customer, *right_pin, &words).await;
                 self.told("balance", who.card, None, None, ran);
             }
             Action::Statement { customer } => {
-                let who = &CUSTOMERS[*customer];
-                self.run(who.pin, &["statement", "--card", who.card, "--limit", "3"]).await;
+                let words = ["statement", "--card", CUSTOMERS[*customer].card, "--limit", "3"];
+                self.customer(*customer, true, &words).await;
             }
+            Action::ChangePin { customer, to } => self.change_pin(*customer, *to).await,
             Action::Cancel => {
                 let last = self.script().last.clone();
                 if let Some((id, action)) = last {
-                    let who = &CUSTOMERS[customer_of(&action)];
+                    let customer = customer_of(&action);
+                    let who = &CUSTOMERS[customer];
                     let words = ["transaction", "cancel", &id.to_string(), "--card", who.card];
-                    let ran = self.run(who.pin, &words).await;
+                    let ran = self.customer(customer, true, &words).await;
                     self.told("cancel", who.card, Some(id), None, ran);
                 }
             }
@@ -209,7 +216,7 @@ impl Scene<'_> {
                 let id = atm_types::IdSource::transaction_id(&*self.start.ids);
                 let who = &CUSTOMERS[*customer];
                 let words = ["transaction", "cancel", &id.to_string(), "--card", who.card];
-                let ran = self.run(who.pin, &words).await;
+                let ran = self.customer(*customer, true, &words).await;
                 self.told("cancel", who.card, Some(id), None, ran);
             }
             Action::Recover => self.operators(&["recover", "--operator-token-file", "-"]).await,
@@ -242,9 +249,8 @@ impl Scene<'_> {
         if let Some(to) = to {
             words.extend(["--to", to]);
         }
-        let pin = if right_pin { who.pin } else { "0000" };
         self.start.shared.tell(self.start.host, format!("{} wants to {kind} {amount}, {id}", who.account));
-        let ran = self.run(pin, &words).await;
+        let ran = self.customer(customer_of(action), right_pin, &words).await;
         let kind = match kind {
             "withdraw" => "withdrawal",
             other => {
@@ -256,6 +262,38 @@ impl Scene<'_> {
             }
         };
         self.told(kind, who.card, Some(id), Some(amount * 100), ran);
+    }
+
+    /// A customer who is not answered tries the new PIN first from then on.
+    async fn change_pin(&self, customer: usize, to: usize) {
+        let who = &CUSTOMERS[customer];
+        let (old, new) = (self.start.shared.lock().pin(customer), who.pins()[to]);
+        // The machine may die before it says anything.
+        self.start.shared.lock().consider(customer, new);
+        self.start.shared.tell(self.start.host, format!("{} wants another PIN", who.account));
+        let typed = surroundings(self.start, self.secrets, self.machine, old);
+        let typed = Surroundings { new_pin: new.to_owned(), ..typed };
+        let ran = command_amid(self.start, typed, &["pin", "change", "--card", who.card]).await;
+        match ran.as_ref().map(reason) {
+            Some("wrong_card_or_pin") => self.start.shared.lock().doubt(customer, old),
+            // Done, or nobody knows.
+            Some("-" | "unknown") => self.start.shared.lock().believe(customer, new),
+            Some(_) | None => {}
+        }
+        self.told("change_pin", who.card, None, None, ran);
+    }
+
+    /// A command of a customer, who types the PIN that she takes for hers, or one that never is anybody's.
+    async fn customer(&self, customer: usize, right_pin: bool, words: &[&str]) -> Option<Ran> {
+        if !right_pin {
+            return self.run("0000", words).await;
+        }
+        let pin = self.start.shared.lock().pin(customer);
+        let ran = self.run(pin, words).await;
+        if ran.as_ref().map(reason) == Some("wrong_card_or_pin") {
+            self.start.shared.lock().doubt(customer, pin);
+        }
+        ran
     }
 
     /// What the device says is typed as what was counted.
@@ -339,6 +377,11 @@ impl Scene<'_> {
 
 const TOKEN: &str = "--operator-token-file";
 
+/// Why a command did not do what it was told; `-` if it did.
+fn reason(ran: &Ran) -> &str {
+    ran.object.get("reason").and_then(|reason| reason.as_str()).unwrap_or("-")
+}
+
 fn customer_of(action: &Action) -> usize {
     match action {
         Action::Withdraw { customer, .. }
@@ -347,6 +390,7 @@ fn customer_of(action: &Action) -> usize {
         | Action::Balance { customer, .. }
         | Action::CancelNothing { customer }
         | Action::Statement { customer }
+        | Action::ChangePin { customer, .. }
         | Action::Unblock { customer } => *customer,
         _ => 0,
     }
@@ -360,8 +404,7 @@ pub(super) async fn be_twin(start: Start, secrets: Secrets) {
         let Some(machine) = machine else { continue };
         for _ in 0..2 {
             if let Some(ran) = command(&start, &secrets, &machine, "", &["recover"]).await {
-                let reason = ran.object.get("reason").and_then(|reason| reason.as_str()).unwrap_or("-");
-                start.shared.tell(start.host, format!("recover: exit {} ({reason})", ran.exit));
+                start.shared.tell(start.host, format!("recover: exit {} ({})", ran.exit, reason(&ran)));
             }
         }
         return;

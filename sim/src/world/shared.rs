@@ -11,7 +11,7 @@ use turmoil::net::TcpStream;
 
 use super::machine::Machine;
 use crate::evidence::{Call, LogLine, Probe, Told};
-use crate::plan::{Blow, Strike};
+use crate::plan::{Blow, CUSTOMERS, Strike};
 use crate::trace::Trace;
 
 /// A computer of the simulated world.
@@ -181,6 +181,9 @@ pub(super) struct State {
     pub(super) log: Vec<LogLine>,
     /// PINs that were really verified.
     pub(super) verifications: Vec<(Duration, String)>,
+    /// The PINs that each customer thinks of, the likeliest first; the one that the card was issued with as long as
+    /// nothing is said.
+    pub(super) pins: BTreeMap<usize, Vec<&'static str>>,
     /// Which host each tokio runtime is.
     pub(super) runtimes: HashMap<tokio::runtime::Id, Host>,
     /// Which ledger answers to the name of both; nothing as long as the second one was not started.
@@ -199,6 +202,42 @@ pub(super) struct State {
     pub(super) probes: Option<Vec<Probe>>,
     /// Machines whose scripts are done.
     pub(super) idle: BTreeMap<usize, bool>,
+}
+
+impl State {
+    /// The PIN that a customer takes for hers.
+    pub(super) fn pin(&self, customer: usize) -> &'static str {
+        let known = self.pins.get(&customer).and_then(|pins| pins.first());
+        known.copied().unwrap_or(CUSTOMERS[customer].pin)
+    }
+
+    /// All PINs that may be hers, as far as she knows.
+    pub(super) fn pins(&mut self, customer: usize) -> &mut Vec<&'static str> {
+        self.pins.entry(customer).or_insert_with(|| vec![CUSTOMERS[customer].pin])
+    }
+
+    /// This PIN was refused: another one comes first, if there is one.
+    pub(super) fn doubt(&mut self, customer: usize, pin: &str) {
+        let pins = self.pins(customer);
+        if pins.first() == Some(&pin) {
+            pins.rotate_left(1);
+        }
+    }
+
+    /// This PIN may be hers from now on.
+    pub(super) fn consider(&mut self, customer: usize, pin: &'static str) {
+        let pins = self.pins(customer);
+        if !pins.contains(&pin) {
+            pins.push(pin);
+        }
+    }
+
+    /// This PIN is the likeliest now.
+    pub(super) fn believe(&mut self, customer: usize, pin: &'static str) {
+        let pins = self.pins(customer);
+        pins.retain(|known| *known != pin);
+        pins.insert(0, pin);
+    }
 }
 
 impl Shared {
