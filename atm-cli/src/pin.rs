@@ -1,5 +1,6 @@
-//! Where a PIN comes from: a prompt without echo, a file, or `ATM_PIN`; a new one from `ATM_NEW_PIN`. Never the command line, which everybody
-//! on the machine can read, and never anywhere else: it is wiped when it is dropped and has no `Debug`.
+//! Where a PIN comes from: a prompt without echo, a file, or `ATM_PIN`; a new one from `ATM_NEW_PIN`. Never the command
+//! line, which everybody on the machine can read, and never anywhere else: it is wiped when it is dropped and has no
+//! `Debug`.
 
 use std::io::IsTerminal;
 use std::path::Path;

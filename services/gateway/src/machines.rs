@@ -1,7 +1,7 @@
 //! Which machine's name belongs to which terminal, as auth said.
 //!
-//! A binding is only undone by an operator's order, through a gateway that forgets it, so that it is asked for once. Nothing else is remembered: a name that
-//! is nobody's yet may be bound the next moment.
+//! A binding is only undone by an operator's order, through a gateway that forgets it, so that it is asked for once.
+//! Nothing else is remembered: a name that is nobody's yet may be bound the next moment.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
