@@ -234,6 +234,6 @@ mod tests {
             ]
         );
         assert_eq!(by_priority[&Priority::Exempt].len(), 4, "the text utility is bounded apart");
-        assert_eq!(by_priority[&Priority::Low].len(), 6 + 11);
+        assert_eq!(by_priority[&Priority::Low].len(), 6 + 13);
     }
 }
