@@ -55,7 +55,14 @@ fn judge(issued: &str, rows: &[&AttemptRow], typed: &BTreeMap<String, Typed>) ->
     let mut found = Vec::new();
     let mut current = BTreeSet::from([issued.to_owned()]);
     for rows in rows.chunk_by(|one, next| one.seen == next.seen) {
-        // The auditor's attempts are none of the machines'; he judges them himself.
+        // The auditor's attempts are none of the machines'; he judges them himself. Once he has changed the PIN, a late
+        // copy of a machine's attempt may well be wrong.
+        if rows
+            .iter()
+            .any(|row| row.attempt.outcome == "changed" && !typed.contains_key(&row.attempt.attempt_id))
+        {
+            break;
+        }
         let known = rows.iter().filter_map(|row| Some((*row, typed.get(&row.attempt.attempt_id)?)));
         let known: Vec<(&AttemptRow, &Typed)> = known.collect();
         let changed = known.iter().filter(|(row, _)| row.attempt.outcome == "changed");
