@@ -12,12 +12,14 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-/// A running service. It is killed when this is dropped.
+/// A running service. It is killed when this is dropped, and when the lab ends in any other way.
 #[derive(Debug)]
 pub struct Process {
     program: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
+    // Goes before the child, whose number may be another's afterwards.
+    watch: Watch,
     child: Child,
     address: SocketAddr,
 }
@@ -31,8 +33,8 @@ impl Process {
     /// When it cannot be started or ends at once, with what it logged last.
     pub async fn start(program: PathBuf, arguments: Vec<String>, log: PathBuf) -> anyhow::Result<Self> {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (child, address) = spawn(&program, &arguments, &[], &log, anywhere).await?;
-        let process = Self { program, arguments, log, child, address };
+        let (child, watch, address) = spawn(&program, &arguments, &[], &log, anywhere).await?;
+        let process = Self { program, arguments, log, watch, child, address };
         process.serves().await?;
         Ok(process)
     }
@@ -57,6 +59,7 @@ impl Process {
     /// # Errors
     /// When it cannot be killed.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.watch.end().await?;
         self.child.kill().await.context("the process cannot be killed")
     }
 
@@ -66,8 +69,9 @@ impl Process {
     /// # Errors
     /// When it ends before it listens.
     pub async fn start_again(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
-        let (child, _) = spawn(&self.program, &self.arguments, environment, &self.log, self.address).await?;
-        self.child = child;
+        let (child, watch, _) =
+            spawn(&self.program, &self.arguments, environment, &self.log, self.address).await?;
+        (self.watch, self.child) = (watch, child);
         Ok(())
     }
 
@@ -82,9 +86,11 @@ impl Process {
     /// When it does not.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         let ended = within(PATIENCE, self.child.wait()).await;
-        ended
+        let status = ended
             .with_context(|| format!("{} does not end", self.program.display()))?
-            .context("it cannot be waited for")
+            .context("it cannot be waited for")?;
+        self.watch.end().await?;
+        Ok(status)
     }
 
     /// Waits until it serves.
@@ -99,6 +105,30 @@ impl Process {
             }
         };
         within(PATIENCE, waiting).await.with_context(|| format!("{} does not serve", self.program.display()))
+    }
+}
+
+/// Kills a service when the lab was killed before it could: a shell that waits for the end of its input, which ends
+/// with the lab.
+#[derive(Debug)]
+struct Watch(Child);
+
+impl Watch {
+    fn over(child: &Child) -> anyhow::Result<Self> {
+        let id = child.id().context("a service ended at once")?;
+        let shell = Command::new("sh")
+            .args(["-c", r#"read -r never; kill -9 "$0""#, &id.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        shell.map(Self).context("sh cannot be started, which kills the services if the lab is killed")
+    }
+
+    /// Ends it without harm to the service.
+    async fn end(&mut self) -> anyhow::Result<()> {
+        self.0.kill().await.context("sh cannot be killed")
     }
 }
 
@@ -122,7 +152,7 @@ async fn spawn(
     environment: &[(&str, &str)],
     log: &Path,
     listen: SocketAddr,
-) -> anyhow::Result<(Child, SocketAddr)> {
+) -> anyhow::Result<(Child, Watch, SocketAddr)> {
     let name = program.display();
     let mut child = Command::new(program)
         .args(arguments)
@@ -136,13 +166,14 @@ async fn spawn(
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("{name} cannot be started"))?;
+    let watch = Watch::over(&child)?;
     let output = child.stderr.take().context("its log cannot be read")?;
     let file = File::options().create(true).append(true).open(log);
     let file = file.with_context(|| format!("{} cannot be written", log.display()))?;
     let (listens, told) = oneshot::channel();
     tokio::spawn(copy_log(output, file.into(), listens));
     match within(PATIENCE, told).await {
-        Some(Ok(address)) => Ok((child, address)),
+        Some(Ok(address)) => Ok((child, watch, address)),
         Some(Err(_)) => {
             let logged = std::fs::read_to_string(log).unwrap_or_default();
             bail!("{name} ended at once: {}", logged.lines().last().unwrap_or("it said nothing"))

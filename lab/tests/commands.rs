@@ -4,7 +4,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use atm_lab::process::within;
 use atm_proto::text::LowercaseRequest;
 use atm_proto::text::text_service_client::TextServiceClient;
 use atm_proto::text::text_service_server::{TextService, TextServiceServer};
@@ -195,11 +199,7 @@ fn what_is_no_result_is_refused() {
 }
 
 /// The shortest experiment that has everything: losses both ways, a deadline, kills, real processes, books.
-#[test]
-fn an_experiment_with_real_processes_leaves_right_books_and_a_result_that_can_be_read() {
-    let directory = TempDir::new().unwrap();
-    let scenario = directory.path().join("tiny.toml");
-    let tiny = r#"
+const TINY: &str = r#"
         name = "tiny"
         title = "Tiny"
         call = "withdraw"
@@ -215,7 +215,12 @@ fn an_experiment_with_real_processes_leaves_right_books_and_a_result_that_can_be
         kill = { service = "ledger", every = "400ms" }
         explained = "the ledger is killed"
     "#;
-    std::fs::write(&scenario, tiny).unwrap();
+
+#[test]
+fn an_experiment_with_real_processes_leaves_right_books_and_a_result_that_can_be_read() {
+    let directory = TempDir::new().unwrap();
+    let scenario = directory.path().join("tiny.toml");
+    std::fs::write(&scenario, TINY).unwrap();
     let out = directory.path().join("out");
     let output = lab(&["run", scenario.to_str().unwrap(), "--out", out.to_str().unwrap(), "--seed", "7"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -226,6 +231,57 @@ fn an_experiment_with_real_processes_leaves_right_books_and_a_result_that_can_be
     assert!(row.requests_lost > 0 && row.answers_lost > 0 && row.kills > 0, "{row:?}");
     assert!(row.unknown_applied + row.unknown_never > 0, "{row:?}");
     assert!(out.join("tiny-shares.svg").exists());
+}
+
+/// What a lab has started that is called so, by its process numbers (proc(5)).
+#[cfg(target_os = "linux")]
+fn started_by(lab: u32, called: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let id: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        let (name, fields) = stat.rsplit_once(')')?;
+        let parent = fields.split_whitespace().nth(1)?;
+        (parent == lab.to_string() && name.contains(called)).then_some(id)
+    });
+    processes.collect()
+}
+
+/// Whether there is such a process that has not ended.
+#[cfg(target_os = "linux")]
+fn runs(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with('Z'))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_lab_that_is_killed_leaves_no_service_behind() {
+    let directory = TempDir::new().unwrap();
+    let scenario = directory.path().join("long.toml");
+    std::fs::write(&scenario, TINY.replace("80", "100000")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_atm-lab"))
+        .args(["run", scenario.to_str().unwrap(), "--out", directory.path().to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Each has a shell beside it, which outlives the lab.
+    let all_run = async {
+        while started_by(child.id(), "(sh").len() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(Duration::from_secs(600), all_run).await.unwrap();
+    let services = started_by(child.id(), "(atm-");
+    assert_eq!(services.len(), 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let all_ended = async {
+        while services.iter().any(|id| runs(*id)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(Duration::from_secs(60), all_ended).await.unwrap();
 }
 
 /// docs/plots: every scenario's result, with a verdict that nothing differs, and pictures that are drawn from it.
