@@ -1,5 +1,5 @@
 //! What the ledger can do on this machine. `cargo bench -p atm-ledger` prints all sections; words after `--`
-//! choose some of them, or, for a profiler, `echo` or `post` by itself.
+//! choose some of them, or, for a profiler, `plain-echo`, `echo` or `post` by itself.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on has nothing to print")]
 

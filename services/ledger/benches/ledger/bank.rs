@@ -1,5 +1,5 @@
-//! A ledger served over gRPC with a yardstick beside it: an echo on the same server, behind the same layers and
-//! the same token.
+//! A ledger served over gRPC with two yardsticks beside it: an echo on the same server, behind the same layers and
+//! the same token, and an echo of tonic as it comes, on a server of its own and with nothing of ours around it.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -20,7 +20,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
 const CUSTOMERS: u64 = 1_000;
@@ -34,19 +35,21 @@ impl EchoService for Echo {
     }
 }
 
-/// The server, running in this process.
+/// The servers, running in this process.
 pub(crate) struct Bank {
     url: String,
+    plain_url: String,
     config: Config,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), atm_ledger::Error>>,
 }
 
-/// One connection, and what can be asked over it.
+/// One connection to each server, and what can be asked over it.
 #[derive(Clone)]
 pub(crate) struct Client {
     ledger: LedgerServiceClient<InterceptedService<Channel, AttachToken>>,
     echo: EchoServiceClient<InterceptedService<Channel, AttachToken>>,
+    plain_echo: EchoServiceClient<Channel>,
 }
 
 impl Bank {
@@ -73,7 +76,7 @@ impl Bank {
         while !atm_rpc::server::check_health(&url).await {
             assert!(!running.is_finished(), "the ledger did not start");
         }
-        let bank = Self { url, config, shutdown, running };
+        let bank = Self { url, plain_url: serve_plain_echo().await, config, shutdown, running };
         bank.endow().await;
         bank
     }
@@ -86,6 +89,9 @@ impl Bank {
         Client {
             ledger: LedgerServiceClient::with_interceptor(channel.clone(), token.clone()),
             echo: EchoServiceClient::with_interceptor(channel, token),
+            plain_echo: EchoServiceClient::new(
+                Endpoint::from_shared(self.plain_url.clone()).expect("a URL").connect_lazy(),
+            ),
         }
     }
 
@@ -124,6 +130,23 @@ impl Client {
         let response = self.echo.echo(request).await.expect("an echo is answered");
         assert_eq!(response.get_ref().payload.len(), payload.len());
     }
+
+    /// The same without anything of ours around it.
+    pub(crate) async fn plain_echo(&mut self, payload: &[u8]) {
+        let request = EchoRequest { payload: payload.to_vec() };
+        let response = self.plain_echo.echo(request).await.expect("an echo is answered");
+        assert_eq!(response.get_ref().payload.len(), payload.len());
+    }
+}
+
+/// Starts a server that ends with this process; its URL.
+async fn serve_plain_echo() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder().add_service(EchoServiceServer::new(Echo));
+    tokio::spawn(server.serve_with_incoming(connections));
+    url
 }
 
 /// The bytes of a posting, for the echo.

@@ -1,4 +1,4 @@
-//! Saturated: as many durable postings as one server takes, each in a call of its own, against an echo.
+//! Saturated: as many durable postings as one server takes, each in a call of its own, against two echoes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +18,7 @@ const CALLS_PER_CONNECTION: usize = 128;
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Call {
+    PlainEcho,
     Echo,
     Post,
 }
@@ -25,6 +26,7 @@ pub(crate) enum Call {
 impl Call {
     pub(crate) fn named(word: &str) -> Option<Self> {
         match word {
+            "plain-echo" => Some(Self::PlainEcho),
             "echo" => Some(Self::Echo),
             "post" => Some(Self::Post),
             _ => None,
@@ -48,46 +50,87 @@ pub(crate) fn print_alone(runtime: &tokio::runtime::Runtime, call: Call) {
     });
 }
 
+/// What some rounds of a call gave.
+#[derive(Default)]
+struct Figures {
+    /// Calls a second.
+    rates: Vec<f64>,
+    /// Microseconds of processor time for each.
+    processor: Vec<f64>,
+}
+
+impl Figures {
+    async fn add(&mut self, clients: &[Client], call: Call) {
+        let (rate, processor) = saturate(clients, call, ROUND).await;
+        self.rates.push(rate);
+        self.processor.push(processor);
+    }
+}
+
+/// The middle one of the ratios, round by round, and their ends.
+fn ratio(of: &[f64], to: &[f64]) -> (f64, f64, f64) {
+    let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
+    let (low, high) =
+        ratios.iter().fold((f64::MAX, f64::MIN), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
+    (median(ratios), low, high)
+}
+
 /// Prints the section.
 pub(crate) fn print(runtime: &tokio::runtime::Runtime) {
     println!(
         "unary: calls a second over gRPC, {CONNECTIONS} connections with {CALLS_PER_CONNECTION} calls in flight \
-         each; client and server share this process; echo and PostTransaction take turns"
+         each; client and server share this process; an echo of tonic as it comes, an echo on the ledger's server and \
+         PostTransaction take turns"
     );
     println!(
-        "{:>6} {:>10} {:>18} {:>7} {:>12} {:>12} {:>9}",
-        "round", "echo/s", "PostTransaction/s", "ratio", "echo CPU us", "post CPU us", "CPU ratio"
+        "{:>6} {:>12} {:>10} {:>10} {:>15} {:>12} {:>12} {:>12}",
+        "round",
+        "plain echo/s",
+        "echo/s",
+        "post/s",
+        "plain CPU us",
+        "echo CPU us",
+        "post CPU us",
+        "post/echo"
     );
     let directory = tempfile::tempdir().expect("a directory for the books");
     runtime.block_on(async {
         let bank = Bank::open(directory.path()).await;
         let clients: Vec<_> = (0..CONNECTIONS).map(|_| bank.client()).collect();
-        saturate(&clients, Call::Echo, WARM_UP).await;
-        saturate(&clients, Call::Post, WARM_UP).await;
-        let (mut echoes, mut posts, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        let mut processor = Vec::new();
-        for round in 1..=ROUNDS {
-            let (echo, echo_micros) = saturate(&clients, Call::Echo, ROUND).await;
-            let (post, post_micros) = saturate(&clients, Call::Post, ROUND).await;
-            println!(
-                "{round:>6} {echo:>10.0} {post:>18.0} {:>7.3} {echo_micros:>12.1} {post_micros:>12.1} {:>9.3}",
-                post / echo,
-                echo_micros / post_micros
-            );
-            echoes.push(echo);
-            posts.push(post);
-            ratios.push(post / echo);
-            processor.push(echo_micros / post_micros);
+        for call in [Call::PlainEcho, Call::Echo, Call::Post] {
+            saturate(&clients, call, WARM_UP).await;
         }
-        let (low, high) = (ratios.iter().copied().fold(f64::MAX, f64::min), ratios.iter().copied().fold(0.0, f64::max));
-        let (echo, post, ratio) = (median(echoes), median(posts), median(ratios));
-        let processor = median(processor);
+        let (mut plain, mut echo, mut post) = (Figures::default(), Figures::default(), Figures::default());
+        for round in 1..=ROUNDS {
+            plain.add(&clients, Call::PlainEcho).await;
+            echo.add(&clients, Call::Echo).await;
+            post.add(&clients, Call::Post).await;
+            let last = round - 1;
+            println!(
+                "{round:>6} {:>12.0} {:>10.0} {:>10.0} {:>15.1} {:>12.1} {:>12.1} {:>12.3}",
+                plain.rates[last],
+                echo.rates[last],
+                post.rates[last],
+                plain.processor[last],
+                echo.processor[last],
+                post.processor[last],
+                post.rates[last] / echo.rates[last],
+            );
+        }
+        let (to_echo, low, high) = ratio(&post.rates, &echo.rates);
+        let (to_plain, plain_low, plain_high) = ratio(&post.rates, &plain.rates);
+        let (processor, _, _) = ratio(&echo.processor, &post.processor);
         println!(
-            "{:>6} {echo:>10.0} {post:>18.0} {ratio:>7.3} {:>12} {:>12} {processor:>9.3}  (ratios {low:.3} to {high:.3})",
-            "median", "", ""
+            "medians: post/echo {to_echo:.3} ({low:.3} to {high:.3}), of processor time {processor:.3}; \
+             post/plain echo {to_plain:.3} ({plain_low:.3} to {plain_high:.3})"
         );
         println!(
-            "{{\"bench\":\"unary\",\"echo_per_second\":{echo:.0},\"post_per_second\":{post:.0},\"ratio\":{ratio:.3},\"cpu_ratio\":{processor:.3}}}"
+            "{{\"bench\":\"unary\",\"plain_echo_per_second\":{:.0},\"echo_per_second\":{:.0},\
+             \"post_per_second\":{:.0},\"ratio\":{to_echo:.3},\"cpu_ratio\":{processor:.3},\
+             \"ratio_to_plain\":{to_plain:.3}}}",
+            median(plain.rates),
+            median(echo.rates),
+            median(post.rates),
         );
         bank.close().await;
     });
@@ -110,6 +153,7 @@ async fn saturate(clients: &[Client], call: Call, duration: Duration) -> (f64, f
                 let mut answers = 0_u64;
                 while !over.load(Ordering::Relaxed) {
                     match call {
+                        Call::PlainEcho => client.plain_echo(&payload).await,
                         Call::Echo => client.echo(&payload).await,
                         Call::Post => client.post(turns.fetch_add(1, Ordering::Relaxed)).await,
                     }
