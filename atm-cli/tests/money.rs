@@ -433,11 +433,17 @@ fn a_transaction_can_be_looked_up_and_fenced_off() {
     // Cancelling what is done changes nothing and says what it is.
     let (code, json) = atm.run_json(&["transaction", "cancel", &id, "--card", &customer.card]);
     assert_eq!((code, text(keys(&json), "status")), (1, "captured".into()));
+    let plain = atm.run(&["transaction", "cancel", &id, "--card", &customer.card]);
+    assert!(plain.stderr.contains("cannot be cancelled any more: 100.00 BDT was withdrawn"), "{plain:?}");
+    assert!(!plain.stdout.contains("take your cash"), "{plain:?}");
 
     // Cancelling what never was makes sure that it never will be.
     let never = new_id();
     let (code, json) = atm.run_json(&["transaction", "cancel", &never, "--card", &customer.card]);
     assert_eq!((code, text(keys(&json), "status")), (0, "cancelled".into()));
+    let plain = atm.run(&["transaction", "cancel", &never, "--card", &customer.card]);
+    assert!(plain.code == 0 && plain.stdout.contains("It is cancelled."), "{plain:?}");
+    assert_eq!(plain.stderr, "");
     let (code, json) =
         atm.run_json(&["withdraw", "100", "--card", &customer.card, "--transaction-id", &never]);
     assert_eq!((code, text(&json, "status")), (1, "cancelled".into()));

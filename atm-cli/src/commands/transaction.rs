@@ -145,7 +145,7 @@ async fn cancel(context: &Context, args: &OneArgs) -> Result<Exit, Failure> {
     let receipt = machine.cancel_by_customer(args.id, &card, deadline).await;
     machine.bank.log_out(&session).await;
     let receipt = receipt?;
-    receipt.show(context.screen, context.global.currency);
+    receipt.show_cancel(context.screen, context.global.currency);
     Ok(match receipt.status {
         // Here it is what was asked for.
         Status::Cancelled => Exit::Done,

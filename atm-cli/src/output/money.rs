@@ -102,6 +102,30 @@ impl Receipt {
 
     /// Prints it, in whatever mode, with what to do next where something is open.
     pub(crate) fn show(&self, screen: Screen, currency: atm_types::Currency) {
+        let good = match self.status {
+            Status::Captured | Status::CapturePending | Status::Posted => true,
+            Status::Declined | Status::Cancelled | Status::Unknown => false,
+        };
+        self.print(screen, currency, &self.sentence(), good);
+    }
+
+    /// Prints it as the answer to the wish that the transaction never takes effect.
+    pub(crate) fn show_cancel(&self, screen: Screen, currency: atm_types::Currency) {
+        let line = match self.status {
+            Status::Cancelled => {
+                "It is cancelled. Nothing was moved, and nothing ever will be under this id.".to_owned()
+            }
+            Status::Declined => format!("There is nothing to cancel. {}", self.sentence()),
+            Status::Captured | Status::CapturePending => {
+                format!("It cannot be cancelled any more: {} was withdrawn.", self.amount_text())
+            }
+            Status::Posted => format!("It cannot be cancelled any more: {} is posted.", self.amount_text()),
+            Status::Unknown => self.sentence(),
+        };
+        self.print(screen, currency, &line, self.status == Status::Cancelled);
+    }
+
+    fn print(&self, screen: Screen, currency: atm_types::Currency, line: &str, good: bool) {
         let currency = self.amount.map_or(currency, Money::currency);
         let decimal = |units: i64| Money::new(units, currency).to_decimal();
         screen.object(&Keys {
@@ -113,10 +137,10 @@ impl Receipt {
             available: self.balance.map(|balance| decimal(balance.available)),
             currency: currency.to_string(),
         });
-        let line = self.sentence();
-        match self.status {
-            Status::Captured | Status::CapturePending | Status::Posted => screen.good(&line),
-            Status::Declined | Status::Cancelled | Status::Unknown => screen.error(&line),
+        if good {
+            screen.good(line);
+        } else {
+            screen.error(line);
         }
         if let Some(balance) = self.balance {
             let (balance, available) = (decimal(balance.balance), decimal(balance.available));
@@ -141,8 +165,12 @@ impl Receipt {
         screen.result(&format!("Transaction {}", self.id));
     }
 
+    fn amount_text(&self) -> String {
+        self.amount.map_or_else(|| "an unknown amount".to_owned(), |amount| amount.to_string())
+    }
+
     fn sentence(&self) -> String {
-        let amount = self.amount.map_or_else(|| "An unknown amount".to_owned(), |amount| amount.to_string());
+        let amount = self.amount_text();
         let reason = self.reason.as_deref().map_or_else(|| "no reason given".to_owned(), explain);
         let what = self.kind.map_or("transaction", Kind::name);
         match self.status {
