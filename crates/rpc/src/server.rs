@@ -280,27 +280,30 @@ impl HealthHandle {
     }
 }
 
-/// Routes with health (serving, for `""` and each of `names`) and reflection v1 and v1alpha; add the
-/// services themselves to the builder.
+/// Routes with health (serving, for `""` and each name of `served`) and reflection v1 and v1alpha, which knows all that the
+/// descriptor sets describe and lists what is served: those, health and itself. Add the services themselves to the
+/// builder.
 ///
 /// # Panics
 /// If a descriptor set is not one; they are compiled in, so a test of the service sees it.
 pub fn base_routes(
-    names: &[&'static str],
+    served: &[&'static str],
     descriptor_sets: &[&'static [u8]],
 ) -> (RoutesBuilder, HealthHandle) {
     let reporter = HealthReporter::new();
-    let names = std::iter::once("").chain(names.iter().copied()).collect();
+    let names = std::iter::once("").chain(served.iter().copied()).collect();
     let health = HealthHandle { reporter: reporter.clone(), names };
     health.set_serving(true);
 
-    let reflection = || {
-        descriptor_sets
+    let reflection = |itself| {
+        let described = descriptor_sets
             .iter()
             .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
                 builder.register_encoded_file_descriptor_set(set)
             })
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let served = served.iter().copied().chain(["grpc.health.v1.Health", itself]);
+        served.fold(described, tonic_reflection::server::Builder::with_service_name)
     };
     let mut routes = Routes::builder();
     routes.add_service(
@@ -309,8 +312,11 @@ pub fn base_routes(
     );
     #[expect(clippy::expect_used, reason = "descriptor sets are compiled in: a wrong one is a broken build")]
     {
-        let v1 = reflection().build_v1().expect("descriptor sets are valid");
-        let v1alpha = reflection().build_v1alpha().expect("descriptor sets are valid");
+        let v1 =
+            reflection("grpc.reflection.v1.ServerReflection").build_v1().expect("descriptor sets are valid");
+        let v1alpha = reflection("grpc.reflection.v1alpha.ServerReflection")
+            .build_v1alpha()
+            .expect("descriptor sets are valid");
         routes.add_service(v1.max_decoding_message_size(limits::MESSAGE_BYTES));
         routes.add_service(v1alpha.max_decoding_message_size(limits::MESSAGE_BYTES));
     }

@@ -96,9 +96,14 @@ async fn the_services_are_healthy_and_found_by_reflection() {
     let answer = stream.message().await.unwrap().unwrap().message_response;
     let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
     let names: Vec<String> = list.service.into_iter().map(|ServiceResponse { name }| name).collect();
-    for name in ["atm.gateway.v1.AtmService", "atm.gateway.v1.AdminService", "atm.text.v1.TextService"] {
-        assert!(names.iter().any(|found| found == name), "{names:?}");
-    }
+    let served = [
+        "atm.gateway.v1.AtmService",
+        "atm.gateway.v1.AdminService",
+        "atm.text.v1.TextService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ];
+    assert_eq!(names, served);
 }
 
 #[tokio::test]
