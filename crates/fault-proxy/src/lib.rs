@@ -35,4 +35,5 @@ pub use proxy::{Proxy, ProxyError};
 pub use rules::{Break, Calls, Delay, DelayLength, Heard, Moment, Reorder, Rule, RuleError, Rules, Window};
 pub use span::Span;
 pub use tcp::Tcp;
+pub use upstream::Keepalive;
 pub use witness::{Answered, Witness};

@@ -23,7 +23,7 @@ use crate::counters::Counters;
 use crate::policy::{Fate, Policy};
 use crate::rules::{Rule, RuleError};
 use crate::stream::{Darkable, Switch};
-use crate::upstream::Upstream;
+use crate::upstream::{Keepalive, Upstream};
 use crate::witness::Witness;
 
 /// A proxy in front of one server. Clones are the same proxy.
@@ -31,6 +31,7 @@ use crate::witness::Witness;
 pub struct Proxy {
     upstream: Uri,
     network: Arc<dyn Connect>,
+    keepalive: Option<Keepalive>,
     shared: Arc<Shared>,
 }
 
@@ -104,7 +105,14 @@ impl Proxy {
             late,
             witness,
         });
-        Ok(Self { upstream, network, shared })
+        Ok(Self { upstream, network, keepalive: None, shared })
+    }
+
+    /// Gives up connections to an upstream that does not answer pings. Without it none are sent: many servers close a
+    /// connection whose client pings more often than every five minutes.
+    #[must_use]
+    pub fn keeping_alive(self, keepalive: Keepalive) -> Self {
+        Self { keepalive: Some(keepalive), ..self }
     }
 
     /// Goes on with other rules. Their calls and their time are counted from now.
@@ -167,7 +175,7 @@ impl Proxy {
     ) -> impl Future<Output = ()> + Send + use<S> {
         let switch = Switch::default();
         let stream = TokioIo::new(Darkable { inner: stream, switch: switch.clone() });
-        let upstream = Upstream::new(self.upstream.clone(), Arc::clone(&self.network));
+        let upstream = Upstream::new(self.upstream.clone(), Arc::clone(&self.network), self.keepalive);
         let wire = Arc::new(Wire { shared: Arc::clone(&self.shared), upstream, cut: cut.clone(), switch });
         let service = service_fn(move |request: Request<Incoming>| Arc::clone(&wire).carry(request));
         let mut builder = Builder::new(TokioExecutor::new());

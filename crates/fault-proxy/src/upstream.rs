@@ -30,9 +30,20 @@ pub(crate) enum Unreachable {
     Broken(#[source] hyper::Error),
 }
 
+/// After how long a silence of the upstream, while a call waits for it, a ping asks whether it is there, and how long
+/// that may take before the connection is given up (RFC 9113 §6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How long nothing has to come first.
+    pub interval: Duration,
+    /// How long the answer may take.
+    pub timeout: Duration,
+}
+
 pub(crate) struct Upstream {
     uri: Uri,
     network: Arc<dyn Connect>,
+    keepalive: Option<Keepalive>,
     sender: Mutex<Option<SendRequest<Carried>>>,
 }
 
@@ -40,8 +51,8 @@ pub(crate) struct Upstream {
 const CONNECT: Duration = Duration::from_secs(5);
 
 impl Upstream {
-    pub(crate) fn new(uri: Uri, network: Arc<dyn Connect>) -> Self {
-        Self { uri, network, sender: Mutex::new(None) }
+    pub(crate) fn new(uri: Uri, network: Arc<dyn Connect>, keepalive: Option<Keepalive>) -> Self {
+        Self { uri, network, keepalive, sender: Mutex::new(None) }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -79,6 +90,9 @@ impl Upstream {
         let stream = self.network.connect(&self.uri).await?;
         let mut builder = Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new());
+        if let Some(Keepalive { interval, timeout }) = self.keepalive {
+            builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
+        }
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {

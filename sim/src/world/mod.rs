@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use atm_auth::storage::MemoryStore;
 use atm_cli::simulation::SimulatedDisk;
-use atm_fault_proxy::{Proxy, Witness};
+use atm_fault_proxy::{Keepalive, Proxy, Witness};
 use atm_ledger::storage::memory::MemoryDisk;
 use fastrand::Rng;
 use turmoil::Sim;
@@ -40,6 +40,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// For how long a blow takes a host's network away.
 const CUT_OFF: Duration = Duration::from_secs(2);
+/// As the gateway's connections: turmoil never sends again what a silence swallowed, so that such a connection is dead in
+/// one direction, and nobody else would notice.
+const KEEPALIVE: Keepalive = Keepalive { interval: Duration::from_secs(10), timeout: Duration::from_secs(4) };
 
 /// What a run came to.
 #[derive(Debug)]
@@ -147,7 +150,8 @@ impl World {
             let dice = Rng::with_seed(mix(seed ^ mix(wire.number())));
             let witness = (wire == Host::WireToLedger).then(|| Arc::clone(&door) as Arc<dyn Witness>);
             let proxy = Proxy::watched(&url_of(upstream), network, (Vec::new(), dice), witness);
-            wires.insert(wire, proxy.map_err(|error| WorldError::Wire(error.to_string()))?);
+            let proxy = proxy.map_err(|error| WorldError::Wire(error.to_string()))?;
+            wires.insert(wire, proxy.keeping_alive(KEEPALIVE));
         }
         let (ledger, auth) = (MemoryDisk::new(), MemoryStore::new());
         Ok(Self { seed, plan, shared, secrets, ledger, auth, machines, office, clocks, wires, door })
