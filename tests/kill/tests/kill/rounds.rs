@@ -32,6 +32,8 @@ const MIDDLE_US: u64 = 20_000;
 const ENOUGH: u64 = 12;
 /// How often an answer is made to be lost before its repeat has to come.
 const LOSSES: u32 = 30;
+/// How many kills at random may come too late in a row.
+const MISSES: u32 = 30;
 const KILL: i32 = 9;
 
 #[derive(Clone, Debug)]
@@ -155,8 +157,20 @@ impl Rounds {
         format!("{victim:?} at random, {calls} calls in flight; then at {name}")
     }
 
-    /// In the middle of a call into it; how many calls the kill cut off.
+    /// In the middle of a call into it; how many calls the kill cut off. A call may be answered before the kill comes:
+    /// then once more.
     async fn kill_at_random(&mut self, victim: Victim) -> usize {
+        for _ in 0..MISSES {
+            let cut = self.kill_in_a_call(victim).await;
+            if cut > 0 {
+                return cut;
+            }
+            self.start_for_good(victim).await;
+        }
+        panic!("{MISSES} kills of {victim:?} in a row hit no call");
+    }
+
+    async fn kill_in_a_call(&mut self, victim: Victim) -> usize {
         let open = loop {
             self.scene.until("machines call", |state| !state.calls_to(victim).is_empty()).await;
             sleep(Duration::from_micros(self.dice.u64(0..MIDDLE_US))).await;
@@ -280,11 +294,8 @@ impl Rounds {
         report
     }
 
-    /// Whether enough kills hit something, and every point was reached each time that the deck was dealt.
+    /// Whether every point was reached each time that the deck was dealt.
     pub(crate) fn check(&self, rounds: u64) {
-        let (kills, hits) =
-            self.at_random.values().fold((0, 0), |(kills, hits), more| (kills + more.0, hits + more.1));
-        assert!(hits * 5 >= kills * 4, "too few kills hit anything: {hits} of {kills}");
         assert!(self.machine_points.len() >= 50, "machines pass few points: {:?}", self.machine_points);
         let least = u32::try_from(rounds / size_of_deck()).unwrap();
         let died = |counts: &BTreeMap<String, u32>, name: &str| counts.get(name).copied().unwrap_or(0);
