@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atm_fault_proxy::{
-    Break, Calls, Delay, DelayLength, Fault, Glob, Heard, Moment, Proxy, Reorder, Rule, Span, Tcp, Window,
+    Break, Calls, Delay, DelayLength, Fault, Glob, Heard, Keepalive, Moment, Proxy, Reorder, Rule, Span, Tcp,
+    Window,
 };
 use atm_proto::bench::echo_service_client::EchoServiceClient;
 use atm_proto::bench::echo_service_server::{EchoService, EchoServiceServer};
@@ -71,10 +72,7 @@ impl Scene {
         tokio::spawn(serve(listener, config, routes.routes(), health.clone(), server.clone()));
 
         let proxy = Proxy::new(&upstream, Arc::new(Tcp), rules, Rng::with_seed(seed)).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (serving, stopped) = (proxy.clone(), stop.clone());
-        tokio::spawn(async move { serving.serve(listener, stopped).await });
+        let url = start(&proxy, stop.clone()).await;
         Self { echo, health, proxy, url, server, _stop: stop.drop_guard() }
     }
 
@@ -93,6 +91,15 @@ impl Scene {
     fn count(&self, fault: Fault) -> u64 {
         self.proxy.counters().total(fault)
     }
+}
+
+/// Has the proxy serve until it is stopped; its URL.
+async fn start(proxy: &Proxy, stopped: CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = proxy.clone();
+    tokio::spawn(async move { serving.serve(listener, stopped).await });
+    url
 }
 
 async fn say(
@@ -122,6 +129,31 @@ fn certain(moment: Moment) -> Option<Break> {
 
 fn only(n: u64) -> Option<Calls> {
     Some(Calls::only(n))
+}
+
+#[tokio::test]
+async fn an_upstream_that_has_gone_silent_is_given_up_with_pings_and_waited_for_without() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", silent.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            kept.push(stream);
+        }
+    });
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    for (keepalive, within) in [
+        (None, SHORT),
+        (Some(Keepalive { interval: Duration::from_millis(50), timeout: Duration::from_millis(50) }), LONG),
+    ] {
+        let proxy = Proxy::new(&upstream, Arc::new(Tcp), Vec::new(), Rng::with_seed(1)).unwrap();
+        let proxy = keepalive.into_iter().fold(proxy, Proxy::keeping_alive);
+        let url = start(&proxy, stop.clone()).await;
+        let mut client = EchoServiceClient::new(lazy_channel(&url, &ChannelConfig::default()).unwrap());
+        let answer = say(&mut client, "hello", within).await;
+        assert_eq!(is_silence(&answer), keepalive.is_none(), "{answer:?}");
+    }
 }
 
 #[tokio::test]
