@@ -280,9 +280,9 @@ impl HealthHandle {
     }
 }
 
-/// Routes with health (serving, for `""` and each name of `served`) and reflection v1 and v1alpha, which knows all that the
-/// descriptor sets describe and lists what is served: those, health and itself. Add the services themselves to the
-/// builder.
+/// Routes with health (serving, for `""` and each name of `served`) and reflection v1 and v1alpha, which knows all
+/// that the descriptor sets describe and lists what is served: those, health and itself. Add the services themselves
+/// to the builder.
 ///
 /// # Panics
 /// If a descriptor set is not one; they are compiled in, so a test of the service sees it.
