@@ -453,6 +453,23 @@ fn a_transaction_can_be_looked_up_and_fenced_off() {
 }
 
 #[test]
+fn a_cancel_that_may_have_arrived_never_says_that_nothing_happened() {
+    let house = house();
+    let customer = house.customer("1000");
+    let proxy = Proxy::new(house, 6);
+    let mut atm = Atm::new(&proxy.url());
+    // Sign-on and log-in pass; the connection is cut under the cancel, and whoever is behind it is gone.
+    proxy.set(Mode::DeadAfter(2));
+    let never = new_id();
+    let (code, json) =
+        atm.run_json(&["transaction", "cancel", &never, "--card", &customer.card, "--deadline", "3s"]);
+    assert_eq!((code, text(keys(&json), "status")), (3, "unknown".into()), "{json}");
+    atm.behind(&house.gateway);
+    let (code, json) = atm.run_json(&["transaction", "cancel", &never, "--card", &customer.card]);
+    assert_eq!((code, text(&json, "status")), (0, "cancelled".into()));
+}
+
+#[test]
 fn a_second_process_on_one_journal_leaves_at_once_and_says_who_holds_it() {
     let house = house();
     let customer = house.customer("1000");

@@ -250,6 +250,13 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// Makes sure that there are second copies, and that some come later than the first.
+    fn copy_often(&mut self) {
+        self.duplicate = self.duplicate.max(0.5);
+        self.delay = self.delay.max(0.2);
+        self.delay_at_most = self.delay_at_most.max(Duration::from_millis(200));
+    }
+
     /// For the proxy.
     pub fn rules(&self) -> Vec<Rule> {
         let delay = (self.delay > 0.0).then(|| Delay {
@@ -308,8 +315,8 @@ impl Plan {
         let spared = dice.u8(..8) == 0;
         let machines = 1 + usize::from(dice.u8(..3) > 0);
         let mut scripts: Vec<_> = (0..machines).map(|_| script(&mut dice)).collect();
-        let wire = if spared || dice.u8(..4) == 0 { Wire::default() } else { wire(&mut dice) };
-        let troubles = if spared { Vec::new() } else { troubles(&mut dice, machines) };
+        let mut wire = if spared || dice.u8(..4) == 0 { Wire::default() } else { wire(&mut dice) };
+        let mut troubles = if spared { Vec::new() } else { troubles(&mut dice, machines) };
         let mut strikes = Vec::new();
         if !spared && !points.is_empty() {
             for _ in 0..dice.u8(..6) {
@@ -325,6 +332,11 @@ impl Plan {
         let down_for = Duration::from_millis(dice.u64(20..3_000));
         // Drawn last, so that everything else in a seed's plan is what it was before PINs were changed.
         scripts.iter_mut().for_each(|script| change_pins(&mut dice, script));
+        if !spared && dice.u8(..8) == 0 {
+            troubles.extend(restless_sessions(&mut dice));
+            wire.copy_often();
+            troubles.sort_by_key(|(at, _)| *at);
+        }
         Self { scripts, troubles, wire, strikes, ledger_pace, checkpoint_every, latency, down_for }
     }
 
@@ -474,5 +486,21 @@ fn troubles(dice: &mut Rng, machines: usize) -> Vec<(Duration, Trouble)> {
         second += dice.u64(1..4);
     }
     troubles.sort_by_key(|(at, _)| *at);
+    troubles
+}
+
+/// For some seconds the gateway's clock goes to and fro, so that sessions are over one moment and good the next: of two
+/// copies of a request one is let in and the other is not.
+fn restless_sessions(dice: &mut Rng) -> Vec<(Duration, Trouble)> {
+    let longer_than_a_session = 3_600;
+    let end = Duration::from_secs(dice.u64(5..15));
+    let mut at = end.mul_f64(dice.f64());
+    let mut troubles = Vec::new();
+    while at < end {
+        for ahead in [longer_than_a_session, 0] {
+            troubles.push((at, Trouble::Clock(Host::Gateway, ahead)));
+            at += Duration::from_millis(dice.u64(10..200));
+        }
+    }
     troubles
 }

@@ -2,6 +2,7 @@
 
 use atm_proto::types::TransactionState;
 use atm_rpc::deadline::Deadline;
+use atm_rpc::retry::RetryError;
 use atm_types::{Currency, Money, TransactionId};
 use tonic::Code;
 
@@ -66,13 +67,19 @@ impl Machine {
         self.journal.fence(id).map_err(|error| journal_before(&error))?;
         match self.bank.cancel(id, deadline).await {
             Ok(answer) => Ok(receipt(id, &answer)),
-            Err(error) if matches!(error.status.code(), Code::NotFound | Code::AlreadyExists) => {
-                Err(not_found())
-            }
-            // A cancel is indefinite too: if it arrived, it holds.
-            Err(error) if error.maybe_sent && error.deadline_over => Ok(unknown(id)),
-            Err(error) => Err(read_failure(&error)),
+            Err(error) => failed(id, &error),
         }
+    }
+}
+
+/// What a failed cancel of an id that this journal never sent means. A cancel is indefinite, too: if it arrived, it holds.
+fn failed(id: TransactionId, error: &RetryError) -> Result<Receipt, Failure> {
+    match error.status.code() {
+        _ if !error.maybe_sent => Err(read_failure(error)),
+        Code::NotFound | Code::AlreadyExists => Err(not_found()),
+        // It is suspended: only a person decides.
+        Code::FailedPrecondition => Err(read_failure(error)),
+        _ => Ok(unknown(id)),
     }
 }
 
@@ -110,4 +117,28 @@ fn receipt(id: TransactionId, answer: &Answer) -> Receipt {
         Some(Money::new(amount.minor_units, currency))
     });
     Receipt { id, kind: None, status, reason, amount, balance: judge::balance(outcome), suspect: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status as Answered;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_cancel_that_may_have_arrived_never_says_that_nothing_happened() {
+        let id = TransactionId::from_uuid(Uuid::from_u128(42));
+        let failed = |code, maybe_sent| {
+            let status = Answered::new(code, "text");
+            failed(id, &RetryError { status, attempts: 1, maybe_sent, deadline_over: false })
+        };
+        for code in [Code::Internal, Code::Unavailable, Code::Unauthenticated, Code::ResourceExhausted] {
+            assert_eq!(failed(code, true).unwrap().status, Status::Unknown, "{code:?}");
+        }
+        assert_eq!(failed(Code::Unavailable, false).unwrap_err().exit, Exit::Unavailable);
+        for code in [Code::NotFound, Code::AlreadyExists, Code::FailedPrecondition] {
+            assert_eq!(failed(code, true).unwrap_err().exit, Exit::Declined, "{code:?}");
+        }
+    }
 }

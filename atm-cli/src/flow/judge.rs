@@ -20,29 +20,31 @@ use crate::journal::{AccountBalance, Event, Intent, Kind};
 pub(super) enum Failed {
     /// No attempt left this machine.
     NotSent,
-    /// Definite: it was refused before it could have an effect, now or later.
-    Refused { exit: Exit, reason: &'static str, message: String },
+    /// The id is taken by something else, so this request never was and never will be applied.
+    IdReused { message: String },
+    /// The only attempt was refused before it reached the ledger. That speaks for the copy that was answered: the
+    /// network may have made another one, which was let in. Only the fence makes it definite.
+    TurnedAway { exit: Exit, reason: &'static str, message: String },
     /// Nobody knows.
     Indefinite { reason: String },
 }
 
-/// Once any attempt may have left the machine, every status but ALREADY_EXISTS is indefinite: an earlier attempt
-/// may have worked before the session died. A single attempt can be refused before it reached the ledger.
+/// Once any attempt may have left the machine, every status but ALREADY_EXISTS is indefinite: an earlier attempt, or
+/// another copy of the only one, may have worked before the session died.
 pub(super) fn failed(error: &RetryError) -> Failed {
     let message = error.status.message().to_owned();
     let single = error.attempts == 1 && !error.deadline_over;
     match error.status.code() {
         _ if !error.maybe_sent => Failed::NotSent,
-        // The id is taken by something else, so this request never was and never will be applied.
-        Code::AlreadyExists => Failed::Refused { exit: Exit::WrongUse, reason: "id_reused", message },
+        Code::AlreadyExists => Failed::IdReused { message },
         Code::Unauthenticated if single => {
-            Failed::Refused { exit: Exit::NotAuthenticated, reason: "not_authenticated", message }
+            Failed::TurnedAway { exit: Exit::NotAuthenticated, reason: "not_authenticated", message }
         }
         Code::PermissionDenied if single => {
-            Failed::Refused { exit: Exit::NotAuthenticated, reason: "permission_denied", message }
+            Failed::TurnedAway { exit: Exit::NotAuthenticated, reason: "permission_denied", message }
         }
         Code::InvalidArgument if single => {
-            Failed::Refused { exit: Exit::WrongUse, reason: "invalid_input", message }
+            Failed::TurnedAway { exit: Exit::WrongUse, reason: "invalid_input", message }
         }
         _ if error.deadline_over => Failed::Indefinite { reason: "no_answer".to_owned() },
         code => Failed::Indefinite { reason: format!("status_{}", code_name(code)) },

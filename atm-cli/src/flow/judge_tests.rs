@@ -100,10 +100,8 @@ fn once_an_attempt_may_have_left_every_status_is_indefinite_save_a_taken_id() {
         assert_eq!(failed(&error(code, 2, false, true)), Failed::NotSent, "{code:?}");
     }
     for attempts in [1, 5] {
-        assert!(matches!(
-            failed(&error(Code::AlreadyExists, attempts, true, false)),
-            Failed::Refused { exit: Exit::WrongUse, reason: "id_reused", .. }
-        ));
+        let failed = failed(&error(Code::AlreadyExists, attempts, true, false));
+        assert!(matches!(failed, Failed::IdReused { .. }), "{failed:?}");
     }
     assert_eq!(
         failed(&error(Code::Internal, 1, true, false)),
@@ -114,8 +112,8 @@ fn once_an_attempt_may_have_left_every_status_is_indefinite_save_a_taken_id() {
 #[test]
 fn a_single_attempt_can_be_refused_before_the_ledger() {
     let exit = |code| match failed(&error(code, 1, true, false)) {
-        Failed::Refused { exit, .. } => Some(exit),
-        Failed::NotSent | Failed::Indefinite { .. } => None,
+        Failed::TurnedAway { exit, .. } => Some(exit),
+        Failed::NotSent | Failed::IdReused { .. } | Failed::Indefinite { .. } => None,
     };
     assert_eq!(exit(Code::Unauthenticated), Some(Exit::NotAuthenticated));
     assert_eq!(exit(Code::PermissionDenied), Some(Exit::NotAuthenticated));

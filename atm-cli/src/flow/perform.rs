@@ -14,7 +14,7 @@ use super::{Machine, journal_after, journal_before};
 use crate::client::{Answer, Session};
 use crate::exit::{Exit, Failure};
 use crate::journal::{Ending, Event, Intent, JournalError, Kind, Outage, PaidIn, Plan, Record, State};
-use crate::output::Receipt;
+use crate::output::{Receipt, Status};
 
 /// How long before a hold's end nothing is dispensed on it any more.
 const LIFETIME_MARGIN: Duration = Duration::from_secs(60);
@@ -72,11 +72,15 @@ impl Machine {
                     self.close(intent.id, &Event::NotSent, deadline).await?;
                     return Err(not_sent(&error).about(intent.id));
                 }
-                Failed::Refused { exit, reason, message } => {
-                    let event = Event::Refused { reason: reason.to_owned() };
+                Failed::IdReused { message } => {
+                    let failure = refused(Exit::WrongUse, "id_reused", &message).about(intent.id);
+                    let event = Event::Refused { reason: failure.reason.to_owned() };
                     self.close(intent.id, &event, deadline).await?;
-                    let message = format!("the bank refused it, and nothing happened: {message}");
-                    return Err(Failure::new(exit, reason, message).about(intent.id));
+                    return Err(failure);
+                }
+                Failed::TurnedAway { exit, reason, message } => {
+                    let failure = refused(exit, reason, &message).about(intent.id);
+                    return self.turned_away(intent.id, failure, deadline).await;
                 }
             },
         };
@@ -148,6 +152,24 @@ impl Machine {
         let message =
             format!("{}; transaction {id} was sent before, so its outcome is not told", failure.message);
         Err(Failure { exit: Exit::Unknown, message, ..failure }.about(id))
+    }
+
+    /// The only attempt was refused at the door. No other copy of it was, or ever will be, let in once the fence is
+    /// acknowledged; then the refusal is the answer. A copy that was let in before ended in a way that counts instead.
+    async fn turned_away(
+        &mut self,
+        id: TransactionId,
+        failure: Failure,
+        deadline: Deadline,
+    ) -> Result<Receipt, Failure> {
+        let reason = failure.reason.to_owned();
+        if planted(Bug::RefusalNeedsNoFence) {
+            self.close(id, &Event::Refused { reason }, deadline).await?;
+            return Err(failure);
+        }
+        let ended = self.finish(id, &Event::GivenUp { reason }, deadline).await;
+        let receipt = ended.map_err(|error| journal_after(&error, id))?;
+        if receipt.status == Status::Cancelled { Err(failure) } else { Ok(receipt) }
     }
 
     /// From the first answer, or the lack of one, to the end.
@@ -252,6 +274,10 @@ fn still_fresh(event: Event, answer: &Answer, sent: Instant) -> Event {
 pub(super) fn id_reused(id: TransactionId, how: &str) -> Failure {
     let message = format!("transaction id {id} was used before for something else ({how}); nothing happened");
     Failure::new(Exit::WrongUse, "id_reused", message).about(id)
+}
+
+fn refused(exit: Exit, reason: &'static str, message: &str) -> Failure {
+    Failure::new(exit, reason, format!("the bank refused it, and nothing happened: {message}"))
 }
 
 fn not_sent(error: &RetryError) -> Failure {

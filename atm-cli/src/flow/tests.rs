@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atm_proto::gateway::{ImportRow, NewAccount};
+use atm_proto::types::TransactionState;
 use atm_rpc::credentials::BearerToken;
 use atm_types::{Currency, Money, SystemClock, SystemIds};
 use tempfile::TempDir;
@@ -253,20 +254,32 @@ async fn a_deposit_waits_in_escrow_until_the_bank_has_spoken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_over_refuses_a_single_attempt_and_the_same_id_can_begin_again() {
+async fn a_session_that_is_over_is_refused_and_its_id_is_fenced_off() {
     let mut scene = Scene::new().await;
-    let session = scene.log_in().await;
-    scene.machine.bank.log_out(&session).await;
-    let before = scene.units();
-    let order = Order { intent: scene.intent(100), id_given: false };
-    let failure = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap_err();
-    assert_eq!((failure.exit, failure.reason), (Exit::NotAuthenticated, "not_authenticated"));
-    assert_eq!(scene.units(), before);
+    for kind in [Kind::Withdrawal, Kind::Deposit] {
+        let session = scene.log_in().await;
+        scene.machine.bank.log_out(&session).await;
+        let before = scene.units();
+        let order = Order { intent: Intent { kind, ..scene.intent(100) }, id_given: false };
+        let deadline = Deadline::after(PATIENCE);
+        let failure = scene.machine.perform(&session, &order, deadline).await.unwrap_err();
+        assert_eq!((failure.exit, failure.reason), (Exit::NotAuthenticated, "not_authenticated"));
+        assert_eq!(scene.units(), before, "what was paid in is handed back");
 
+        // A copy of the request that comes only now meets the cancel.
+        scene = scene.restart().await;
+        let session = scene.log_in().await;
+        let copy = scene.machine.send(&session, &order.intent, deadline).await.unwrap();
+        assert_eq!(copy.current_state, TransactionState::Cancelled);
+        let receipt = scene.machine.perform(&session, &order, deadline).await.unwrap();
+        assert_eq!(
+            (receipt.status, receipt.reason.as_deref()),
+            (Status::Cancelled, Some("not_authenticated"))
+        );
+        assert_eq!(scene.balance(&session).await, (1000, 1000));
+    }
     let session = scene.log_in().await;
-    let receipt = scene.machine.perform(&session, &order, Deadline::after(PATIENCE)).await.unwrap();
-    assert_eq!(receipt.status, Status::Captured);
-    assert_eq!(scene.balance(&session).await, (900, 900));
+    assert_eq!(scene.withdraw(&session, 10).await.unwrap().status, Status::Captured);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,21 +318,32 @@ async fn while_an_older_withdrawal_of_a_card_is_open_nothing_is_paid_out_on_it_u
     assert_eq!(scene.withdraw(&session, 70).await.unwrap().status, Status::Captured);
 }
 
+/// The network makes two copies of the machine's one request: the first is let in, and the machine hears of the second.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_was_turned_away_and_then_fenced_off_is_no_sign_of_a_bank_that_went_back() {
-    let mut scene = Scene::new().await;
-    let session = scene.log_in().await;
-    scene.machine.bank.log_out(&session).await;
-    let order = Order { intent: scene.intent(100), id_given: true };
+async fn the_refusal_of_one_copy_is_not_the_fate_of_the_other() {
     let deadline = Deadline::after(PATIENCE);
-    let failure = scene.machine.perform(&session, &order, deadline).await.unwrap_err();
-    assert_eq!(failure.reason, "not_authenticated");
-    // The bank remembers the cancel at a place in its order that the next INTENT has seen.
-    scene.machine.bank.cancel(order.intent.id, deadline).await.unwrap();
-    let mut scene = scene.restart().await;
+    let mut scene = Scene::new().await;
+    let turned_away = async |scene: &mut Scene, kind| {
+        let session = scene.log_in().await;
+        let to_account = (kind == Kind::Transfer).then(|| "Nobody".to_owned());
+        let order = Order { intent: Intent { kind, to_account, ..scene.intent(100) }, id_given: false };
+        let copy = scene.machine.send(&session, &order.intent, deadline).await.unwrap();
+        scene.machine.bank.log_out(&session).await;
+        (copy.current_state, scene.machine.perform(&session, &order, deadline).await)
+    };
+
+    let (copy, failure) = turned_away(&mut scene, Kind::Withdrawal).await;
+    let failure = failure.unwrap_err();
+    assert_eq!((copy, failure.exit), (TransactionState::Held, Exit::NotAuthenticated));
     let session = scene.log_in().await;
-    let receipt = scene.machine.perform(&session, &order, deadline).await.unwrap();
-    assert_eq!(receipt.status, Status::Cancelled);
-    assert_eq!(scene.machine.journal.status().unwrap().outage, None);
-    assert_eq!(scene.withdraw(&session, 10).await.unwrap().status, Status::Captured);
+    assert_eq!(scene.balance(&session).await, (1000, 1000), "the hold is released before anybody is told");
+
+    let (copy, receipt) = turned_away(&mut scene, Kind::Deposit).await;
+    assert_eq!((copy, receipt.unwrap().status), (TransactionState::Posted, Status::Posted));
+    assert_eq!(scene.units().deposit.minor_units(), 10_000, "what was credited is not handed back");
+    let session = scene.log_in().await;
+    assert_eq!(scene.balance(&session).await, (1100, 1100));
+
+    let (copy, receipt) = turned_away(&mut scene, Kind::Transfer).await;
+    assert_eq!((copy, receipt.unwrap().status), (TransactionState::Declined, Status::Declined));
 }

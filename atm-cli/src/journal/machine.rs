@@ -103,7 +103,7 @@ pub(crate) enum Event {
     Cancelled { reason: Option<String> },
     /// No attempt left this machine.
     NotSent,
-    /// The only attempt was refused before it reached the ledger, or the id belongs to something else.
+    /// The id belongs to something else, so this was not applied and never will be.
     Refused { reason: String },
     /// The bank says that money moved which this machine never paid out.
     Contradicted { reason: String },

@@ -204,18 +204,8 @@ impl Record {
         self.intent.id
     }
 
-    /// Whether the same request may begin again under this id: no attempt ever left the machine, or the only one
-    /// was turned away at the door because of who was asking.
+    /// Whether the same request may begin again under this id: no attempt ever left the machine.
     pub(crate) fn may_begin_again(&self) -> bool {
-        if self.state != State::Voided {
-            return false;
-        }
-        match self.ending {
-            Some(Ending::NotSent) => true,
-            Some(Ending::Refused) => {
-                matches!(self.reason.as_deref(), Some("not_authenticated" | "permission_denied"))
-            }
-            Some(Ending::Captured | Ending::Posted | Ending::Declined | Ending::Cancelled) | None => false,
-        }
+        self.state == State::Voided && self.ending == Some(Ending::NotSent)
     }
 }

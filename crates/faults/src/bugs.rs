@@ -127,6 +127,8 @@ bugs! {
     RetractIsNotSubtracted breaks [9];
     /// The notes of a deposit are handed back before the bank has said that it does not count.
     EscrowIsReturnedTooSoon breaks [9];
+    /// The refusal of one copy of a request is taken for the fate of all.
+    RefusalNeedsNoFence breaks [9, 23];
     /// No answer is taken for a yes.
     NoAnswerIsAYes breaks [10];
     /// After a restart the cash of a dispense that was under way is paid out again.
