@@ -25,9 +25,9 @@ fn a_cancel_from_elsewhere_while_notes_are_being_presented_frees_nothing() {
     assert_eq!(house.balance(&customer), ("100.00".into(), "0.00".into()), "still held");
     let (code, json) = elsewhere.run_json(&["withdraw", "100", "--card", &customer.card]);
     assert_eq!((code, text(&json, "reason")), (1, "insufficient_funds".into()), "nothing to spend twice");
-    // Nor does its own machine cancel it.
+    // Nor does its own machine cancel it: the device says that the notes are out.
     let (code, json) = atm.run_json(&["transaction", "cancel", &id, "--card", &customer.card]);
-    assert_eq!((code, text(&json, "reason")), (1, "cash_presented".into()));
+    assert_eq!((code, text(&json, "status")), (1, "captured".into()));
     assert_eq!(atm.run(&["recover"]).code, 0);
     assert_eq!(house.balance(&customer), ("0.00".into(), "0.00".into()));
     assert_eq!(house.movements(&customer).len(), 1);

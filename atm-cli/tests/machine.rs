@@ -263,6 +263,65 @@ fn a_bank_restored_from_an_older_backup_is_noticed_and_told_again_what_it_forgot
 }
 
 #[test]
+fn a_machine_serves_again_whatever_the_bank_acknowledged_last() {
+    let mut bank = OwnBank::new();
+    let joty = bank.customer(1, "1000");
+    let mut atm = Atm::new(&bank.gateway());
+    atm.json(&["dispenser", "fault", "status-unknown"]);
+    let (code, suspect) = withdraw(&atm, &joty.card, "50");
+    assert_eq!(code, 3);
+    bank.stop();
+    bank.back_up_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    // The last word is a decline, which the bank forgets.
+    assert_eq!(withdraw(&atm, &joty.card, "5000").0, 1);
+    bank.stop();
+    bank.restore_ledger("monday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    let (code, json) = withdraw(&atm, &joty.card, "10");
+    assert_eq!((code, text(&json, "reason")), (5, "bank_went_back".into()));
+    let recovered = |atm: &Atm| {
+        let (_, json) = atm.run_json(&["recover"]);
+        (json["redriven"]["alarms"].as_u64(), json["in_service"].as_bool())
+    };
+    assert_eq!(recovered(&atm), (Some(0), Some(true)));
+    assert_eq!(withdraw(&atm, &joty.card, "10").0, 0, "back in service");
+    bank.stop();
+    bank.back_up_ledger("tuesday");
+    bank.start();
+    atm.behind(&bank.gateway());
+
+    // The last word is what a person decided, which the bank forgets as well: that is to be decided again.
+    let id = text(&suspect, "transaction_id");
+    let token = bank.operator_token_file();
+    let decide = [
+        "admin",
+        "resolve",
+        &id,
+        "--not-presented",
+        "--found-in",
+        "reject",
+        "--operator",
+        "T",
+        "--reason",
+        "r",
+    ];
+    let decided = said(atm.command(&decide).arg("--operator-token-file").arg(token));
+    assert_eq!(decided.code, 0, "{decided:?}");
+    bank.stop();
+    bank.restore_ledger("tuesday");
+    bank.start();
+    atm.behind(&bank.gateway());
+    assert_eq!(withdraw(&atm, &joty.card, "10").0, 5);
+    assert_eq!(recovered(&atm), (Some(1), Some(true)));
+    assert_eq!(withdraw(&atm, &joty.card, "10").0, 0, "back in service");
+    assert_eq!(bank.admin(&["verify"]).code, 0);
+    bank.stop();
+}
+
+#[test]
 fn a_bank_that_went_back_is_noticed_although_other_machines_have_made_its_books_longer_since() {
     let mut bank = OwnBank::new();
     let (joty, ahona) = (bank.customer(1, "1000"), bank.customer(2, "1000"));

@@ -379,6 +379,7 @@ fn cash_that_is_out_is_exit_code_0_with_capture_pending_and_captured_later() {
     assert_eq!(pending[0].state, "CAPTURE_PENDING");
     let (code, json) = atm.run_json(&["transaction", "cancel", &id, "--card", &customer.card]);
     assert_eq!((code, text(keys(&json), "reason")), (1, "cash_presented".into()));
+    assert_eq!(text(&json, "status"), "capture_pending");
 
     // The next money command posts it first.
     let said = atm.run(&["deposit", "1", "--card", &customer.card]);
@@ -453,6 +454,37 @@ fn a_transaction_can_be_looked_up_and_fenced_off() {
 }
 
 #[test]
+fn what_the_machine_can_pay_no_more_is_still_answered_when_it_is_repeated() {
+    let house = house();
+    let customer = house.customer("400000");
+    let atm = Atm::new(&house.gateway);
+    let id = new_id();
+    let first = ["withdraw", "100000", "--card", &customer.card, "--transaction-id", &id];
+    let receipt = atm.json(&first);
+    while atm.run(&["withdraw", "100000", "--card", &customer.card]).code == 0 {}
+    assert_eq!(
+        atm.run(&["withdraw", "100000", "--card", &customer.card]).code,
+        2,
+        "no notes are left for it"
+    );
+    assert_eq!(atm.json(&first), receipt);
+}
+
+#[test]
+fn a_cancel_that_nobody_hears_says_nothing_of_the_transaction() {
+    let house = house();
+    let customer = house.customer("1000");
+    let mut atm = Atm::new(&house.gateway);
+    let id = text(&atm.json(&["withdraw", "100", "--card", &customer.card]), "transaction_id");
+    let cancel = ["transaction", "cancel", &id, "--card", &customer.card, "--deadline", "500ms"];
+    let wrong = said(atm.command(&cancel).arg("--json").env("ATM_PIN", "9999"));
+    assert_eq!((wrong.code, text(keys(&wrong.json()), "status")), (4, "unknown".into()));
+    atm.behind("http://127.0.0.1:1");
+    let (code, json) = atm.run_json(&cancel);
+    assert_eq!((code, text(keys(&json), "status")), (5, "unknown".into()), "{json}");
+}
+
+#[test]
 fn a_cancel_that_may_have_arrived_never_says_that_nothing_happened() {
     let house = house();
     let customer = house.customer("1000");
@@ -483,6 +515,10 @@ fn a_second_process_on_one_journal_leaves_at_once_and_says_who_holds_it() {
     assert_eq!(second.code, 5, "{second:?}");
     assert!(second.stderr.contains(&first.id().to_string()), "{second:?}");
     assert!(second.stderr.contains("nothing was sent"), "{second:?}");
+    // An id that is given may be the one that is under way just now.
+    let again = ["withdraw", "100", "--card", &customer.card, "--transaction-id", &new_id()];
+    let (code, json) = atm.run_json(&again);
+    assert_eq!((code, text(keys(&json), "status")), (3, "unknown".into()), "{json}");
     first.kill().unwrap();
     first.wait().unwrap();
 }

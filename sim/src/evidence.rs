@@ -224,7 +224,7 @@ pub struct Told {
     pub machine: String,
     /// Whose card.
     pub card: String,
-    /// `withdrawal`, `deposit`, `transfer`, `balance` or `change_pin`.
+    /// `withdraw`, `deposit`, `transfer`, `cancel`, `balance` or `change_pin`.
     pub kind: &'static str,
     /// The transaction, once it has an id that matters.
     pub transaction: Option<TransactionId>,

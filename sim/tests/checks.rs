@@ -133,6 +133,14 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         place.2 -= 1;
     });
     damaged(9, &|run| run.machines[0].device.dispenses[0].presented += 100);
+    damaged(9, &|run| {
+        let done = run.told.iter_mut().find(|told| told.status == "captured").unwrap();
+        (done.status, done.exit) = ("declined".to_owned(), 1);
+    });
+    damaged(9, &|run| {
+        let done = run.told.iter_mut().find(|told| told.status == "posted").unwrap();
+        done.amount = done.amount.map(|amount| amount + 1);
+    });
     damaged(10, &|run| run.machines[0].journal.records[0].authorization.clear());
     damaged(11, &|run| {
         let mut another = run.machines[0].device.dispenses[0].clone();
@@ -159,6 +167,10 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
     });
     damaged(14, &|run| drop(run.machines[0].journal.steps.remove(3)));
     damaged(14, &|run| run.ledger.damage = Some("a bit was flipped".to_owned()));
+    damaged(14, &|run| {
+        let rejected = run.told.iter_mut().find(|told| told.status == "cancelled").unwrap();
+        (rejected.status, rejected.exit) = ("captured".to_owned(), 0);
+    });
     damaged(15, &|run| run.ledger.stray_steps = 1);
     damaged(16, &|run| run.ledger.steps[3].commit_sequence += 1);
     damaged(17, &|run| {

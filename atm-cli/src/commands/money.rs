@@ -1,15 +1,16 @@
 //! What withdrawals, deposits and transfers have in common: one key press from the PIN to the receipt.
 
 use atm_rpc::deadline::Deadline;
-use atm_types::Money;
+use atm_types::{Money, TransactionId};
 
 use super::Context;
 use crate::amount;
 use crate::cli::{CardArgs, IdArgs};
+use crate::client::Session;
 use crate::exit::{Exit, Failure};
-use crate::flow::{self, Order};
-use crate::journal::{CardTag, Intent, Kind};
-use crate::output::{Receipt, show_failure};
+use crate::flow::{self, Machine, Order};
+use crate::journal::{CardTag, Intent, JournalError, Kind};
+use crate::output::{Receipt, Status, show_failure};
 
 /// A money command as it was typed.
 pub(super) struct Request<'a> {
@@ -40,7 +41,7 @@ pub(super) async fn run(context: &Context, request: &Request<'_>) -> Result<Exit
         }
         Err(mut failure) => {
             failure.transaction_id = failure.transaction_id.or(given);
-            show_failure(&failure, shown, context.screen, currency);
+            show_failure(&failure, Status::of_failure(&failure), shown, context.screen, currency);
             context.screen.error(&failure.message);
             Ok(failure.exit)
         }
@@ -49,19 +50,12 @@ pub(super) async fn run(context: &Context, request: &Request<'_>) -> Result<Exit
 
 async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> Result<Receipt, Failure> {
     let terminal = context.terminal()?;
-    let mut machine = context.machine(&terminal)?;
-    // What the machine cannot pay needs nobody's PIN.
-    machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
-    machine.notes_for(request.kind, amount)?;
-    let pin = context.pin(request.card.pin_file.as_deref(), "PIN:")?;
-
-    // The key press: from here on the customer waits.
-    let patience = context.global.deadline;
-    let deadline = Deadline::after(patience);
+    let given = request.id.transaction_id;
+    let mut machine = context.machine(&terminal).map_err(|failure| not_looked_up(failure, given))?;
     let order = Order {
-        id_given: request.id.transaction_id.is_some(),
+        id_given: given.is_some(),
         intent: Intent {
-            id: request.id.transaction_id.unwrap_or_else(|| context.ids.transaction_id()),
+            id: given.unwrap_or_else(|| context.ids.transaction_id()),
             kind: request.kind,
             amount,
             card: CardTag::new(terminal.key(), &request.card.card),
@@ -69,21 +63,10 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
             trace_id: context.trace.to_string(),
         },
     };
-    if let Err(failure) = machine.sign_on_for_business(deadline).await {
-        return machine.not_let_in(&order.intent, failure);
-    }
-    machine
-        .settle_all_before(Deadline::after(patience.mul_f64(SETTLING)))
-        .await
-        .map_err(|error| flow::journal_before(&error))?;
-    let (attempt_id, boot) = (context.ids.attempt_id(), machine.boot());
-    let session = match machine.bank.log_in(&request.card.card, &pin, attempt_id, boot, deadline).await {
-        Ok(session) => session,
+    let (session, deadline) = match let_in(context, request, &mut machine, &order.intent).await {
+        Ok(let_in) => let_in,
         Err(failure) => return machine.not_let_in(&order.intent, failure),
     };
-    drop(pin);
-    machine.let_in().map_err(|error| flow::journal_before(&error))?;
-    machine.enrol().map_err(|error| flow::journal_before(&error))?;
     let receipt = machine.perform(&session, &order, deadline).await;
     machine.bank.log_out(&session).await;
     // The customer has the receipt's facts; a bank that answered hears of the cash that moved inside the machine.
@@ -91,4 +74,48 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
         machine.tell_of_movements(deadline).await;
     }
     receipt
+}
+
+/// Everything before the customer's own transaction: the machine can do it, the PIN is right, and what was open is
+/// settled. The deadline begins at the key press, after the PIN.
+async fn let_in(
+    context: &Context,
+    request: &Request<'_>,
+    machine: &mut Machine,
+    intent: &Intent,
+) -> Result<(Session, Deadline), Failure> {
+    let before = |error: JournalError| flow::journal_before(&error);
+    machine.finish_loads().map_err(before)?;
+    // What the machine cannot pay needs nobody's PIN; what was paid already needs no notes.
+    if !machine.has_begun(intent)? {
+        machine.notes_for(request.kind, intent.amount)?;
+    }
+    let pin = context.pin(request.card.pin_file.as_deref(), "PIN:")?;
+
+    // The key press: from here on the customer waits.
+    let patience = context.global.deadline;
+    let deadline = Deadline::after(patience);
+    machine.sign_on_for_business(deadline).await?;
+    machine.settle_all_before(Deadline::after(patience.mul_f64(SETTLING))).await.map_err(before)?;
+    let (attempt_id, boot) = (context.ids.attempt_id(), machine.boot());
+    let session = machine.bank.log_in(&request.card.card, &pin, attempt_id, boot, deadline).await?;
+    drop(pin);
+    machine.let_in().map_err(before)?;
+    machine.enrol().map_err(before)?;
+    Ok((session, deadline))
+}
+
+/// The journal cannot be read now. An id that was given may stand in it, or be under way in the process that has it.
+fn not_looked_up(failure: Failure, given: Option<TransactionId>) -> Failure {
+    match given {
+        Some(id) if failure.exit == Exit::Unavailable => Failure {
+            exit: Exit::Unknown,
+            message: format!(
+                "{}; whether transaction {id} was begun before is not known. Run the same command again",
+                failure.message
+            ),
+            ..failure
+        },
+        Some(_) | None => failure,
+    }
 }

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::Context;
 use crate::cli::CardArgs;
-use crate::client::{log_in_failure, read_failure};
+use crate::client::read_failure;
 use crate::exit::{Exit, Failure};
 
 const CHANGE_EXAMPLES: &str = "\
@@ -18,7 +18,7 @@ Examples:
   atm-cli pin change --card 123456789              asks for the old PIN, and twice for the new one
   ATM_PIN=1234 ATM_NEW_PIN=5678 atm-cli pin change --card 123456789 --json
 
-Exit code 0: the new PIN is set. Exit code 3: the bank gave no answer, and either PIN may be the right one; the new \
+Exit code 0: the new PIN is set. Exit code 3: the bank did not say so, and either PIN may be the right one; the new \
 one is the better guess.";
 
 /// Change the PIN of a card.
@@ -70,21 +70,38 @@ async fn change(context: &Context, args: &ChangeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What auth made of the PIN it says again to every repeat. Any other refusal says nothing of attempts before it, which
-/// may have been carried out.
+/// Only what was never sent and what no copy could be let in with is definite. The old PIN was right a moment ago, at
+/// the log-in, so even "wrong PIN" may only mean that another copy of this request has changed it already.
 fn failure(error: &RetryError) -> Failure {
-    let reason = atm_rpc::status::reason(&error.status);
-    if matches!(reason.as_deref(), Some("WRONG_CARD_OR_PIN" | "CARD_LOCKED" | "CARD_BLOCKED")) {
-        return log_in_failure(error);
-    }
-    let refused = matches!(
-        error.status.code(),
-        Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition
-    );
-    if !error.maybe_sent || (refused && error.attempts == 1) {
+    if !error.maybe_sent || error.status.code() == Code::InvalidArgument {
         return read_failure(error);
     }
-    let message =
-        "the bank gave no answer: the PIN may be changed or not; try the new one first, then the old one";
+    let message = format!(
+        "the bank did not say that the PIN is changed ({}): it may be changed or not; try the new one first, then the \
+         old one",
+        error.status.message()
+    );
     Failure::new(Exit::Unknown, "unknown", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn once_it_may_have_been_sent_only_bad_input_is_definite() {
+        let exit = |code, maybe_sent| {
+            let status = Status::new(code, "text");
+            failure(&RetryError { status, attempts: 1, maybe_sent, deadline_over: false }).exit
+        };
+        assert_eq!(exit(Code::InvalidArgument, true), Exit::WrongUse);
+        assert_eq!(exit(Code::Unavailable, false), Exit::Unavailable);
+        for code in
+            [Code::Unauthenticated, Code::FailedPrecondition, Code::PermissionDenied, Code::Unavailable]
+        {
+            assert_eq!(exit(code, true), Exit::Unknown, "{code:?}");
+        }
+    }
 }

@@ -59,7 +59,8 @@ pub(crate) async fn run(context: &Context, args: &TransactionArgs) -> Result<Exi
             Ok(exit) => Ok(exit),
             Err(failure) => {
                 let failure = failure.about(args.id);
-                show_failure(&failure, None, context.screen, context.global.currency);
+                let status = Status::of_failed_cancel(&failure);
+                show_failure(&failure, status, None, context.screen, context.global.currency);
                 context.screen.error(&failure.message);
                 Ok(failure.exit)
             }

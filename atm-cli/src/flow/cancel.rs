@@ -13,7 +13,7 @@ use crate::journal::{CardTag, Ending, State};
 use crate::output::{Receipt, Status};
 
 impl Machine {
-    /// Fences a transaction off, unless its cash was presented; says what is final.
+    /// Fences a transaction off, unless its cash was presented; says how it stands then.
     pub(crate) async fn cancel_by_customer(
         &mut self,
         id: TransactionId,
@@ -27,33 +27,30 @@ impl Machine {
             return Err(not_found());
         }
         match record.state {
-            // It never left this machine, and after this it never can: the journal remembers the cancel.
-            State::Voided if record.ending == Some(Ending::NotSent) => {
+            // It never left this machine, or the bank was never asked to forget it. After this it never can: the journal
+            // remembers the cancel.
+            State::Voided if matches!(record.ending, Some(Ending::NotSent | Ending::Refused)) => {
                 self.fence_unjournaled(id, deadline).await
             }
-            state if state.may_be_cancelled() => {
+            // The device knows whether anything came out; if not, it is cancelled.
+            State::Intent | State::Authorized | State::VoidPending | State::Dispensing => {
                 let record =
                     self.settle(record, deadline).await.map_err(|error| journal_after(&error, id))?;
                 Ok(Receipt::of(&record))
             }
-            // Decided already; what is left is the machine's own business.
-            State::Done | State::Voided | State::Suspect | State::StackPending | State::ReturnPending => {
-                Ok(Receipt::of(&record))
+            State::Presented | State::CapturePending => {
+                let receipt = Receipt::of(&record);
+                let out = receipt.status == Status::CapturePending;
+                let reason = if out { Some("cash_presented".to_owned()) } else { receipt.reason };
+                Ok(Receipt { reason, ..receipt })
             }
-            State::Intent
-            | State::Authorized
-            | State::VoidPending
-            | State::Dispensing
-            | State::Presented
+            // Decided already, or only a person can; what is left is the machine's own business.
+            State::Done
+            | State::Voided
             | State::SuspendPending
-            | State::CapturePending => Err(Failure::new(
-                Exit::Declined,
-                "cash_presented",
-                format!(
-                    "the cash of transaction {id} was presented ({}); it cannot be cancelled",
-                    record.state
-                ),
-            )),
+            | State::Suspect
+            | State::StackPending
+            | State::ReturnPending => Ok(Receipt::of(&record)),
         }
     }
 
@@ -77,7 +74,7 @@ fn failed(id: TransactionId, error: &RetryError) -> Result<Receipt, Failure> {
     match error.status.code() {
         _ if !error.maybe_sent => Err(read_failure(error)),
         Code::NotFound | Code::AlreadyExists => Err(not_found()),
-        // It is suspended: only a person decides.
+        // The books have no room for it: nothing was changed.
         Code::FailedPrecondition => Err(read_failure(error)),
         _ => Ok(unknown(id)),
     }

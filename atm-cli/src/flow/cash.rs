@@ -174,24 +174,35 @@ impl Machine {
     }
 
     /// Stores the notes of a deposit that the bank has credited.
-    pub(super) fn stack(&mut self, record: &Record) -> Result<Event, JournalError> {
-        if let Some(id) = record.cash_in_id.filter(|_| self.device_is_ours) {
+    ///
+    /// Another device has none of them: that waits until the machine's own one is back.
+    pub(super) fn stack(&mut self, record: &Record) -> Result<Option<Event>, JournalError> {
+        if let Some(id) = record.cash_in_id {
+            if !self.device_is_ours {
+                return Ok(None);
+            }
             self.device.store(id)?;
         }
-        Ok(Event::Stacked)
+        Ok(Some(Event::Stacked))
     }
 
     /// Hands back the notes of a deposit that the bank will never credit.
-    pub(super) fn give_back(&mut self, record: &Record) -> Result<Event, JournalError> {
-        if let Some(id) = record.cash_in_id.filter(|_| self.device_is_ours) {
+    pub(super) fn give_back(&mut self, record: &Record) -> Result<Option<Event>, JournalError> {
+        if let Some(id) = record.cash_in_id {
+            if !self.device_is_ours {
+                return Ok(None);
+            }
             self.device.roll_back(id)?;
         }
-        Ok(Event::Returned)
+        Ok(Some(Event::Returned))
     }
 
     /// Notes in escrow that no transaction speaks of were counted in by a start that died before their INTENT: they
-    /// are still the customer's.
+    /// are still the customer's. What another device has in escrow is for its own machine to say.
     pub(crate) fn clear_escrow(&mut self) -> Result<(), JournalError> {
+        if !self.device_is_ours {
+            return Ok(());
+        }
         let Some(escrow) = self.device.escrow()? else { return Ok(()) };
         let open = self.journal.open_transactions()?;
         if !open.iter().any(|record| record.cash_in_id == Some(escrow.id)) {

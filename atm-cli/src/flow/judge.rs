@@ -185,7 +185,8 @@ pub(super) fn remembers(event: &str, state: TransactionState) -> bool {
         }
         TransactionState::Posted => event == "POSTED",
         TransactionState::Declined => event == "DECLINED",
-        TransactionState::Cancelled => ["CANCELLED", "SUSPENDED", "RESOLVED"].contains(&event),
+        // A decline that a restored ledger forgot was told it again as a cancel.
+        TransactionState::Cancelled => ["CANCELLED", "SUSPENDED", "RESOLVED", "DECLINED"].contains(&event),
         TransactionState::Expired => event == "CANCELLED",
         TransactionState::Suspect => event == "SUSPENDED",
     }

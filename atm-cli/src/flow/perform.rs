@@ -135,6 +135,12 @@ impl Machine {
         Ok(back)
     }
 
+    /// Whether this id was begun before, so that it needs nothing but its answer.
+    pub(crate) fn has_begun(&self, intent: &Intent) -> Result<bool, Failure> {
+        let known = self.journal.find(intent.id).map_err(|error| journal_before(&error))?;
+        Ok(known.is_some_and(|record| !record.may_begin_again()))
+    }
+
     /// Nobody was let in. For a new id that is definite. An id that was sent before is another matter: "nothing
     /// happened" would be a lie that makes somebody withdraw twice.
     pub(crate) fn not_let_in(&self, intent: &Intent, failure: Failure) -> Result<Receipt, Failure> {

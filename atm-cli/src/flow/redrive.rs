@@ -62,7 +62,7 @@ impl Machine {
                 None => None,
             };
             match answer {
-                Some(answer) => self.journal.serve_again(answer.commit_sequence)?,
+                Some(answer) => self.journal.serve_again(answer.commit_sequence, redriven.alarms)?,
                 None => redriven.silent += 1,
             }
         }
@@ -129,6 +129,11 @@ impl Machine {
         Ok(match answer {
             Ok(answer) if moved_although_voided(record, &answer.current_state) => {
                 Ended::Alarm("the bank says that money moved which was never paid out".to_owned())
+            }
+            Ok(answer) if answer.current_state == TransactionState::Suspect && record.resolved.is_some() => {
+                Ended::Alarm(
+                    "the bank has forgotten what a person decided about it: decide it again".to_owned(),
+                )
             }
             Ok(_) => Ended::Told,
             Err(error) => match error.status.code() {

@@ -25,7 +25,14 @@ impl Machine {
             Ok(known) => known,
             // Also when it is somebody else's; then the bank will say so when it is sent.
             Err(error) if error.status.code() == Code::NotFound => return Ok(None),
-            Err(error) => return Err(read_failure(&error).about(intent.id)),
+            Err(error) => {
+                let message = format!(
+                    "{}. Nothing was sent, but whether transaction {} took place before is not known",
+                    read_failure(&error).message,
+                    intent.id
+                );
+                return Err(Failure::new(Exit::Unknown, "no_answer", message).about(intent.id));
+            }
         };
         // A used id is never executed again, so sending it can do nothing but bring the first outcome back, or
         // the field in which this request differs from it.

@@ -37,8 +37,8 @@ impl Machine {
                     Some(self.ask_device(&record)?)
                 }
                 Plan::Collect => Some(self.collect(&record)?),
-                Plan::Stack => Some((self.stack(&record)?, Vec::new())),
-                Plan::Return => Some((self.give_back(&record)?, Vec::new())),
+                Plan::Stack => self.stack(&record)?.map(alone),
+                Plan::Return => self.give_back(&record)?.map(alone),
                 Plan::Cancel => self.cancel(&record, deadline).await?.map(alone),
                 Plan::Capture if planted(Bug::CapturesAreDropped) => return Ok(record),
                 Plan::Capture => self.capture(&record, deadline).await?.map(alone),

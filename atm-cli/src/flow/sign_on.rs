@@ -105,7 +105,7 @@ impl Machine {
         }
         self.boot = Some(boot);
         if outage == Some(Outage::FencedOff) {
-            self.journal.serve_again(self.journal.seen())?;
+            self.journal.serve_again(self.journal.seen(), 0)?;
         }
         if head < self.journal.seen() || !remembers {
             return self.journal.go_out_of_service(Outage::BankWentBack);

@@ -14,7 +14,7 @@ use super::*;
 use crate::bank::{Bank, BankConfig};
 use crate::client::{AdminClient, Session};
 use crate::device::{CashUnits, Fault, Simulated};
-use crate::journal::{Account, CardTag, Intent, Kind, MovementState, Record, State};
+use crate::journal::{Account, CardTag, Event, Intent, Kind, MovementState, Record, State};
 use crate::output::{Receipt, Status};
 use crate::pin::Pin;
 use crate::terminal::Terminal;
@@ -64,8 +64,14 @@ impl Scene {
 
     /// The process dies and another one starts.
     async fn restart(self) -> Self {
+        self.restart_with(|| ()).await
+    }
+
+    /// The same, and meanwhile something is done to its files.
+    async fn restart_with(self, meanwhile: impl FnOnce()) -> Self {
         let Self { machine, terminal, bank, home } = self;
         drop(machine);
+        meanwhile();
         let machine = start(&bank, &terminal, &home);
         let mut scene = Self { machine, terminal, bank, home };
         scene.machine.sign_on(Deadline::after(PATIENCE)).await.unwrap();
@@ -251,6 +257,48 @@ async fn a_deposit_waits_in_escrow_until_the_bank_has_spoken() {
     assert_eq!((scene.units().escrow.minor_units(), scene.units().deposit.minor_units()), (0, 30_000));
     let session = scene.log_in().await;
     assert_eq!(scene.balance(&session).await, (1300, 1300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_escrow_of_a_deposit_waits_for_its_own_device_and_another_ones_is_left_alone() {
+    let mut scene = Scene::new().await;
+    let atm = scene.home.path().join("atm");
+    let aside = scene.home.path().join("aside");
+    let files = ["dispenser.sqlite3", "dispenser.sqlite3-wal", "dispenser.sqlite3-shm"];
+    let carry = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::create_dir_all(to).unwrap();
+        for name in files {
+            let _ = std::fs::remove_file(to.join(name));
+            let _ = std::fs::rename(from.join(name), to.join(name));
+        }
+    };
+    // Credited, and then the machine dies before the notes are stored.
+    let session = scene.log_in().await;
+    let paid_in = scene.machine.count_in("1x10000".parse().unwrap()).unwrap();
+    let intent = Intent { kind: Kind::Deposit, ..scene.intent(100) };
+    scene.machine.journal.begin(&intent, Some(&paid_in)).unwrap();
+    scene.machine.send(&session, &intent, Deadline::after(PATIENCE)).await.unwrap();
+    scene.machine.journal.apply(intent.id, &Event::Posted { balance: None }).unwrap();
+    let exchange = || {
+        carry(&atm, &aside);
+        // A device with another serial number.
+        drop(Simulated::open(&atm, Currency::BDT, &SystemIds).unwrap());
+    };
+    scene = scene.restart_with(exchange).await;
+
+    scene.machine.count_in("1x5000".parse().unwrap()).unwrap();
+    scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+    assert_eq!((scene.state(intent.id), scene.units().escrow.minor_units()), (State::StackPending, 5_000));
+
+    scene = scene.restart_with(|| carry(&aside, &atm)).await;
+    scene.machine.settle_all_before(Deadline::after(PATIENCE)).await.unwrap();
+    assert_eq!(scene.state(intent.id), State::Done);
+    let units = scene.units();
+    assert_eq!(
+        (units.escrow.minor_units(), units.deposit.minor_units()),
+        (0, 10_000),
+        "stored, not handed back"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

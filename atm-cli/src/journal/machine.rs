@@ -97,7 +97,8 @@ pub(crate) enum Event {
     Posted { balance: Option<AccountBalance> },
     /// The bank refused for a business reason.
     Declined { reason: String, balance: Option<AccountBalance> },
-    /// There was no answer in time: from now on this id can only be cancelled.
+    /// There was no answer in time, or a refusal that may not be the last word: from now on this id can only be
+    /// cancelled.
     GivenUp { reason: String },
     /// The bank says that it was not applied and never will be.
     Cancelled { reason: Option<String> },
@@ -207,11 +208,6 @@ impl State {
             Self::Done | Self::Voided => Plan::Nothing,
             Self::Suspect => Plan::Operator,
         }
-    }
-
-    /// Whether a person may still ask for a cancel: not once notes may have been presented.
-    pub(crate) fn may_be_cancelled(self) -> bool {
-        matches!(self, Self::Intent | Self::Authorized | Self::VoidPending)
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) use movement::{Account, Movement, MovementState};
 pub(crate) use record::{CardTag, Intent, PaidIn, Record};
 pub(crate) use status::{Boot, Outage, Status};
 
-use sqlite::Store;
+use sqlite::{BACK_WITH_ALARMS, Store};
 
 /// How long what ended is kept: as long as a bank's older backup may need it to be told again.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -323,12 +323,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Puts the machine back into service with a bank whose newest commit sequence is `seen`.
-    pub(crate) fn serve_again(&mut self, seen: u64) -> Result<(), JournalError> {
+    /// Puts the machine back into service with a bank whose newest commit sequence is `seen`. After alarms the bank is
+    /// not asked any more for what it acknowledged before: persons look into what it does not have.
+    pub(crate) fn serve_again(&mut self, seen: u64, alarms: usize) -> Result<(), JournalError> {
         let status = Status { outage: None, ..self.store.status()? };
         crash_point!("BEFORE_BACK_IN_SERVICE");
         self.store.set_seen(seen);
-        self.store.set_status(&status, "BACK_IN_SERVICE", None, self.clock.now())?;
+        let event = if alarms > 0 { BACK_WITH_ALARMS } else { "BACK_IN_SERVICE" };
+        self.store.set_status(&status, event, None, self.clock.now())?;
         crash_point!("BACK_IN_SERVICE");
         Ok(())
     }

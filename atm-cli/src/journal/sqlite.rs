@@ -33,6 +33,8 @@ const SHAPE: Shape = Shape {
 
 /// The event of an id that is cancelled without ever having had a record; the id stands as its reason.
 const FENCED: &str = "FENCED";
+/// The machine serves again, although the bank did not take all that it was told again.
+pub(super) const BACK_WITH_ALARMS: &str = "BACK_WITH_ALARMS";
 const CARRIED_DAMAGED: &str = "the sum of what was compacted is not what was written";
 
 pub(super) struct Store {
@@ -191,9 +193,9 @@ impl Store {
     pub(super) fn fence(&mut self, id: TransactionId, now: Timestamp) -> Result<(), JournalError> {
         let (seen, id) = (self.seen, id.to_string());
         let what = What { event: FENCED, state: "", reason: Some(&id) };
-        Ok(self
-            .database
-            .write(|transaction| chain::append(transaction, &Subject::Machine, what, now.as_nanos(), seen))?)
+        Ok(self.commit(|transaction| {
+            chain::append(transaction, &Subject::Machine, what, now.as_nanos(), seen)
+        })?)
     }
 
     pub(super) fn is_fenced(&self, id: TransactionId) -> Result<bool, JournalError> {
@@ -209,10 +211,14 @@ impl Store {
     pub(super) fn last_acknowledged(&self) -> Result<Option<(TransactionId, String)>, JournalError> {
         let sql = "SELECT subject, event FROM steps AS s WHERE subject <> 'machine' AND event IN ('CAPTURED', \
                    'POSTED', 'CANCELLED', 'DECLINED', 'SUSPENDED', 'RESOLVED') AND NOT EXISTS (SELECT 1 FROM steps \
-                   AS later WHERE later.subject = s.subject AND later.event = 'LOST') \
+                   AS later WHERE later.subject = s.subject AND later.event = 'LOST') AND sequence > COALESCE( \
+                   (SELECT MAX(sequence) FROM steps WHERE subject = 'machine' AND event = ?1), 0) \
                    ORDER BY sequence DESC LIMIT 1";
         let found: Option<(String, String)> = self.database.read(|connection| {
-            connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            connection
+                .prepare_cached(sql)?
+                .query_row([BACK_WITH_ALARMS], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
         })?;
         let Some((key, event)) = found else { return Ok(None) };
         let (Subject::Transaction(id) | Subject::Movement(id)) = Subject::of_key(&key) else {

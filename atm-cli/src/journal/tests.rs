@@ -380,7 +380,7 @@ fn what_was_seen_of_the_ledger_and_an_outage_survive_and_each_intent_notes_what_
     journal.go_out_of_service(Outage::BankWentBack).unwrap();
     let mut journal = open_again(journal, home.path());
     assert_eq!((journal.seen(), journal.status().unwrap().outage), (70, Some(Outage::BankWentBack)));
-    journal.serve_again(40).unwrap();
+    journal.serve_again(40, 0).unwrap();
     let journal = open_again(journal, home.path());
     assert_eq!((journal.seen(), journal.status().unwrap().outage), (40, None), "its new order is the bank's");
 }

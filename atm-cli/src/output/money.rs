@@ -56,8 +56,10 @@ impl Receipt {
     pub(crate) fn of(record: &Record) -> Self {
         let status = match (record.state, record.ending) {
             (State::Done | State::StackPending, Some(Ending::Posted)) => Status::Posted,
-            // Everything was taken back: the capture of nothing released the hold.
-            (State::Done, _) if record.taken().minor_units() == 0 => Status::Cancelled,
+            // Everything was taken back: the capture of nothing releases the hold.
+            (State::Done | State::CapturePending, _) if record.taken().minor_units() == 0 => {
+                Status::Cancelled
+            }
             (State::Done | State::StackPending, _) => Status::Captured,
             (State::Voided | State::ReturnPending, Some(Ending::Declined)) => Status::Declined,
             (State::Voided | State::ReturnPending, _) => Status::Cancelled,
@@ -72,14 +74,16 @@ impl Receipt {
                 _,
             ) => Status::Unknown,
         };
-        let not_taken = status == Status::Cancelled && record.state == State::Done;
+        let not_taken =
+            status == Status::Cancelled && matches!(record.state, State::Done | State::CapturePending);
         Self {
             id: record.id(),
             kind: Some(record.intent.kind),
             status,
             reason: if not_taken { Some("not_taken".to_owned()) } else { record.reason.clone() },
             amount: Some(if not_taken { record.intent.amount } else { record.taken() }),
-            balance: record.balance,
+            // Of a hold that is not released yet the bank has not said what will be there.
+            balance: record.balance.filter(|_| !not_taken || record.state == State::Done),
             suspect: matches!(record.state, State::SuspendPending | State::Suspect),
         }
     }
@@ -190,19 +194,36 @@ impl Receipt {
     }
 }
 
-/// Prints why a money command ended without a receipt. In JSON mode the object has the same keys: such an end is
-/// always definite, since nothing that was sent can have an effect.
+impl Status {
+    /// What a money command that ended without a receipt has to say of its transaction: unless it is not known,
+    /// nothing that was sent can have an effect.
+    pub(crate) fn of_failure(failure: &Failure) -> Self {
+        match failure.exit {
+            Exit::Unknown => Self::Unknown,
+            Exit::Unavailable => Self::Cancelled,
+            Exit::Done | Exit::Declined | Exit::WrongUse | Exit::NotAuthenticated => Self::Declined,
+        }
+    }
+
+    /// The same of a cancel: whoever was not heard knows nothing of the transaction.
+    pub(crate) fn of_failed_cancel(failure: &Failure) -> Self {
+        match failure.exit {
+            Exit::Declined => Self::Declined,
+            Exit::Done | Exit::WrongUse | Exit::Unknown | Exit::NotAuthenticated | Exit::Unavailable => {
+                Self::Unknown
+            }
+        }
+    }
+}
+
+/// Prints why a money command ended without a receipt. In JSON mode the object has the same keys.
 pub(crate) fn show_failure(
     failure: &Failure,
+    status: Status,
     amount: Option<Money>,
     screen: Screen,
     currency: atm_types::Currency,
 ) {
-    let status = match failure.exit {
-        Exit::Unknown => Status::Unknown,
-        Exit::Unavailable => Status::Cancelled,
-        Exit::Done | Exit::Declined | Exit::WrongUse | Exit::NotAuthenticated => Status::Declined,
-    };
     screen.object(&Keys {
         transaction_id: failure.transaction_id.map(|id| id.to_string()),
         status,

@@ -139,4 +139,26 @@ impl Failure {
         let message = format!("the answer has no {what}");
         Self::Defect(Defect { upstream, code: Code::Ok, message })
     }
+
+    /// The same once another part of the request was done: then "nothing was done" is not so.
+    pub fn after_a_part(self) -> Self {
+        match self {
+            Self::Busy { retry_after } | Self::NotProcessed { retry_after } => Self::Unknown { retry_after },
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_that_nothing_was_done_when_a_part_was() {
+        let retry_after = COME_BACK;
+        for failure in [Failure::Busy { retry_after }, Failure::NotProcessed { retry_after }] {
+            assert_eq!(failure.after_a_part(), Failure::Unknown { retry_after });
+        }
+        assert_eq!(Failure::CardBlocked.after_a_part(), Failure::CardBlocked);
+    }
 }

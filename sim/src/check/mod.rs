@@ -1,8 +1,8 @@
 //! The invariants, as pure functions over the evidence; their numbers are those of docs/ARCHITECTURE.md.
 //!
 //! `books` looks at the ledger's disk alone; `model` replays it and judges what was answered at the ledger's door, and
-//! `linear` judges that without the log; `answers` and `statements` hold what was told against it; `cash`,
-//! `journal` and `ends` look at the machines; `pins`, `right_pins` and `secrets` at auth and at everything that is written down.
+//! `linear` judges that without the log; `answers` and `statements` hold what was told against it, `told` what customers
+//! were; `cash`, `journal` and `ends` look at the machines; `pins`, `right_pins` and `secrets` at auth and at everything that is written down.
 
 mod answers;
 mod books;
@@ -16,6 +16,7 @@ mod pins;
 mod right_pins;
 mod secrets;
 mod statements;
+mod told;
 
 use crate::evidence::Evidence;
 
@@ -63,8 +64,15 @@ pub const ALWAYS: &[Check] = &[
 ];
 
 /// What is checked at the end only, when everything had its time to end.
-pub const AT_END: &[Check] =
-    &[books::starts_again, cash::places, cash::captures, cash::deposits, ends::everything_ended, probes];
+pub const AT_END: &[Check] = &[
+    books::starts_again,
+    cash::places,
+    cash::captures,
+    cash::deposits,
+    ends::everything_ended,
+    told::receipts_are_true,
+    probes,
+];
 
 /// All violations that the evidence shows.
 pub fn all(evidence: &Evidence) -> Vec<Violation> {

@@ -78,9 +78,11 @@ pub(super) async fn run(context: &Context, client: &AdminClient, args: &ImportAr
         let answer = client.import(request, patience).await.map_err(|error| {
             bar.abandon();
             let done = tally.changed + tally.unchanged;
-            let mut failure = write_failure(&error);
-            failure.message = format!("{done} of {} rows are done; then: {}", lines.len(), failure.message);
-            failure
+            let failure = write_failure(&error);
+            let message = format!("{done} of {} rows are done; then: {}", lines.len(), failure.message);
+            // "Nothing happened" is for those of whom it is true.
+            let exit = if done > 0 { Exit::Unknown } else { failure.exit };
+            Failure { exit, message, ..failure }
         })?;
         if answer.results.len() != chunk.len() {
             return Err(Failure::new(

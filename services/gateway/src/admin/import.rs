@@ -49,7 +49,7 @@ pub async fn import(
     let rows: Vec<Result<Row, Failure>> = request.rows.into_iter().map(Row::of).collect();
     let good: Vec<&Row> = rows.iter().flatten().collect();
     let mut opened = open(gateway, deadline, &good).await?;
-    issue(gateway, deadline, &good, &mut opened).await?;
+    issue(gateway, deadline, &good, &mut opened).await.map_err(Failure::after_a_part)?;
 
     let mut opened = opened.into_iter();
     let results = rows.into_iter().map(|row| match row {

@@ -148,13 +148,14 @@ pub async fn open_account(
     let outcome = match opening.settle() {
         Settlement::Post(post) => {
             let currency = opening.opening_balance.currency();
-            gateway.accounts.opening_balances(&gateway.ledger, deadline, currency).await?;
+            let balances = gateway.accounts.opening_balances(&gateway.ledger, deadline, currency).await;
+            balances.map_err(Failure::after_a_part)?;
             let answer = gateway.ledger.post_transaction(deadline, Asked::Cash, post).await;
-            answer.map_err(settlement_failure)?.outcome
+            answer.map_err(settlement_failure).map_err(Failure::after_a_part)?.outcome
         }
         Settlement::Never(cancel) => {
             let answer = gateway.ledger.cancel_transaction(deadline, Asked::Transaction, cancel).await;
-            answer.map_err(settlement_failure)?.outcome
+            answer.map_err(settlement_failure).map_err(Failure::after_a_part)?.outcome
         }
     };
     opening.settled(outcome.as_ref())?;

@@ -33,7 +33,8 @@ pub async fn sign_on(
     let bound = gateway.auth.sign_on_terminal(terminal.deadline, asked).await?.bound;
     // The head of the books is told beside any page of them, and the first page of one step costs the least.
     let page = ListEntriesRequest { after_sequence: 0, page_size: 1 };
-    let books = gateway.ledger.list_entries(terminal.deadline, Asked::Books, page).await?;
+    let books = gateway.ledger.list_entries(terminal.deadline, Asked::Books, page).await;
+    let books = books.map_err(Failure::after_a_part)?;
     Ok(SignOnResponse {
         bound,
         commit_sequence: books.last_sequence,

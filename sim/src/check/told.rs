@@ -1,0 +1,69 @@
+//! What customers were told of their money, held against the books: 9 and 14.
+
+use std::collections::BTreeMap;
+
+use atm_ledger_core::{Action, Step};
+use atm_types::TransactionId;
+
+use super::Violation;
+use crate::evidence::{Evidence, Told};
+
+/// What the books have under an id.
+#[derive(Clone, Copy, Default)]
+struct Booked {
+    /// What was posted, in minor units.
+    posted: i64,
+    /// Whether the withdrawal was frozen: then a person decides, whatever a customer was told before.
+    suspended: bool,
+}
+
+/// A receipt is true for ever: "nothing was moved" as well as "it was".
+///
+/// Only ends that are final are looked at. Exit codes 2, 4 and 5 speak of one command; the same id may begin again, and
+/// then the last receipt counts.
+pub(super) fn receipts_are_true(evidence: &Evidence) -> Vec<Violation> {
+    let books = booked(&evidence.ledger.steps);
+    let of = |id: TransactionId| books.get(&id).copied().unwrap_or_default();
+    evidence.told.iter().filter_map(|told| judge(told, of(told.transaction?))).collect()
+}
+
+fn judge(told: &Told, booked: Booked) -> Option<Violation> {
+    let id = told.transaction?;
+    let (invariant, wrong) = match told.status.as_str() {
+        "captured" | "capture_pending" | "posted" if booked.posted == 0 => (14, !booked.suspended),
+        "captured" | "capture_pending" | "posted" => {
+            (9, !booked.suspended && told.amount.is_some_and(|amount| amount != booked.posted))
+        }
+        "declined" | "cancelled" => {
+            let is_final = told.exit == 1 || (told.kind == "cancel" && told.exit == 0);
+            (9, is_final && booked.posted != 0)
+        }
+        _ => (9, false),
+    };
+    let Booked { posted, .. } = booked;
+    let said = format!("{} told a customer that {} {id} is {}", told.machine, told.kind, told.status);
+    wrong.then(|| {
+        Violation::new(invariant, format!("{said}, {:?}, and {posted} is in the books", told.amount))
+    })
+}
+
+fn booked(steps: &[Step]) -> BTreeMap<TransactionId, Booked> {
+    let mut books: BTreeMap<TransactionId, Booked> = BTreeMap::new();
+    for step in steps {
+        let entry = books.entry(step.id).or_default();
+        match &step.action {
+            Action::Post { transfer, .. }
+            | Action::Capture { transfer, .. }
+            | Action::CaptureLate { transfer, .. }
+            | Action::Resolve { transfer, .. } => entry.posted += transfer.amount,
+            Action::Suspend { .. } => entry.suspended = true,
+            Action::OpenAccount(_)
+            | Action::Hold { .. }
+            | Action::Decline { .. }
+            | Action::Tombstone
+            | Action::Cancel { .. }
+            | Action::Expire { .. } => {}
+        }
+    }
+    books
+}
