@@ -266,3 +266,39 @@ pub(crate) fn state_name(state: TransactionState) -> &'static str {
         TransactionState::Suspect => "suspect",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::journal::{CardTag, Intent};
+
+    #[test]
+    fn nobody_is_asked_to_take_cash_that_went_back_into_the_machine() {
+        let amount = Money::new(30_000, atm_types::Currency::BDT);
+        let record = Record::for_tests(&Intent {
+            id: TransactionId::from_uuid(Uuid::from_u128(42)),
+            kind: Kind::Withdrawal,
+            amount,
+            card: CardTag::new(&[7; 32], "123456789"),
+            to_account: None,
+            trace_id: String::new(),
+        });
+        let back = |state, minor| {
+            let retracted = Some(Money::new(minor, amount.currency()));
+            Receipt::of(&Record { state, presented: Some(amount), retracted, ..record.clone() })
+        };
+        // Whether the bank has acknowledged it or not.
+        for state in [State::CapturePending, State::Done] {
+            let receipt = back(state, 30_000);
+            assert_eq!((receipt.status, receipt.reason.as_deref()), (Status::Cancelled, Some("not_taken")));
+            assert_eq!((receipt.exit(), receipt.amount), (Exit::Declined, Some(amount)), "{state}");
+        }
+        let partly = back(State::CapturePending, 10_000);
+        assert_eq!(
+            (partly.status, partly.amount),
+            (Status::CapturePending, Some(Money::new(20_000, amount.currency())))
+        );
+    }
+}

@@ -236,8 +236,8 @@ pub(super) async fn tell(
     }
     if let Some((movement, reason)) = &told.silent {
         context.screen.error(&format!(
-            "the notes are moved and the journal knows it, but the bank has not said yes to {} of {} ({reason}). \
-             Run the same command again: the notes are not moved twice, and the books follow",
+            "the notes are moved and the journal knows it, but the bank has not said yes to {} of {} ({reason}). Run \
+             `atm-cli recover --operator-token-file FILE`: the notes are not moved again, and the books follow",
             movement.id, movement.amount
         ));
     }
