@@ -26,32 +26,30 @@ impl Machine {
         if record.intent.card.tag != card.tag {
             return Err(not_found());
         }
-        match record.state {
+        let record = match record.state {
             // It never left this machine, or the bank was never asked to forget it. After this it never can: the journal
             // remembers the cancel.
             State::Voided if matches!(record.ending, Some(Ending::NotSent | Ending::Refused)) => {
-                self.fence_unjournaled(id, deadline).await
+                return self.fence_unjournaled(id, deadline).await;
             }
-            // The device knows whether anything came out; if not, it is cancelled.
-            State::Intent | State::Authorized | State::VoidPending | State::Dispensing => {
-                let record =
-                    self.settle(record, deadline).await.map_err(|error| journal_after(&error, id))?;
-                Ok(Receipt::of(&record))
-            }
-            State::Presented | State::CapturePending => {
-                let receipt = Receipt::of(&record);
-                let out = receipt.status == Status::CapturePending;
-                let reason = if out { Some("cash_presented".to_owned()) } else { receipt.reason };
-                Ok(Receipt { reason, ..receipt })
+            // The device knows whether anything came out, and what was taken of it; if nothing, it is cancelled.
+            State::Intent | State::Authorized | State::VoidPending | State::Dispensing | State::Presented => {
+                self.settle(record, deadline).await.map_err(|error| journal_after(&error, id))?
             }
             // Decided already, or only a person can; what is left is the machine's own business.
             State::Done
             | State::Voided
+            | State::CapturePending
             | State::SuspendPending
             | State::Suspect
             | State::StackPending
-            | State::ReturnPending => Ok(Receipt::of(&record)),
+            | State::ReturnPending => record,
+        };
+        let mut receipt = Receipt::of(&record);
+        if receipt.status == Status::CapturePending {
+            receipt.reason = Some("cash_presented".to_owned());
         }
+        Ok(receipt)
     }
 
     /// An id that this journal never sent: the bank alone knows. The journal remembers the cancel before it leaves, so

@@ -31,7 +31,9 @@ fn judge(told: &Told, booked: Booked) -> Option<Violation> {
     let id = told.transaction?;
     let (invariant, wrong) = match told.status.as_str() {
         "captured" | "capture_pending" | "posted" if booked.posted == 0 => (14, !booked.suspended),
-        "captured" | "capture_pending" | "posted" => {
+        // What was presented counts as out until the device was asked how much of it was taken.
+        "capture_pending" => (9, !booked.suspended && told.amount.is_some_and(|most| booked.posted > most)),
+        "captured" | "posted" => {
             (9, !booked.suspended && told.amount.is_some_and(|amount| amount != booked.posted))
         }
         "declined" | "cancelled" => {
