@@ -11,7 +11,8 @@ use atm_types::TransactionId;
 pub(crate) enum Exit {
     /// Done.
     Done = 0,
-    /// The bank refused, or the transaction was cancelled: definite, and nothing was moved.
+    /// The bank refused, or the transaction was cancelled: definite, and nothing was moved. Of a cancel: it came too late,
+    /// and what was moved stays.
     Declined = 1,
     /// Wrong use or invalid input, an id used again with other content included.
     WrongUse = 2,
