@@ -86,10 +86,19 @@ impl Service {
     pub async fn open(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Result<Self, Error> {
         let token = BearerToken::load(&config.service_token_file).map_err(Error::ServiceToken)?;
         let store = open_store(&config).await?;
-        let pepper = Pepper::open(&config.pepper_file, &store, &*ids).await?;
-        let seed = SecretFile::create_or_load(&config.data.join(SESSION_KEY_FILE), &*ids);
-        let seed = seed.map_err(Error::SessionKey)?.key().ok_or(Error::NotASessionKey)?;
-        Self::with(config, Secrets { token, pepper, session_seed: seed }, store, clock, ids)
+        let opened = async {
+            let pepper = Pepper::open(&config.pepper_file, &store, &*ids).await?;
+            let seed = SecretFile::create_or_load(&config.data.join(SESSION_KEY_FILE), &*ids);
+            let seed = seed.map_err(Error::SessionKey)?.key().ok_or(Error::NotASessionKey)?;
+            let secrets = Secrets { token, pepper, session_seed: seed };
+            Self::with(config, secrets, store.clone(), clock, ids)
+        };
+        let opened = opened.await;
+        if opened.is_err() {
+            // Who is told that it did not start may start it again at once.
+            store.close().await;
+        }
+        opened
     }
 
     /// The same with secrets that are in no file, for simulations.
