@@ -1,5 +1,6 @@
 //! What a command tells the program that started it: the exit code, and why.
 
+use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -37,13 +38,15 @@ pub(crate) struct Failure {
     /// For programs: snake_case, stable.
     pub(crate) reason: &'static str,
     pub(crate) message: String,
+    /// What provably did not happen, said behind the message; empty where nothing is sure.
+    pub(crate) assurance: &'static str,
     /// The transaction that it is about, once it has been given an id that matters.
     pub(crate) transaction_id: Option<TransactionId>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, reason, message: message.into(), transaction_id: None }
+        Self { exit, reason, message: message.into(), assurance: "", transaction_id: None }
     }
 
     /// Input that no server needs to see.
@@ -56,6 +59,28 @@ impl Failure {
         Self::new(Exit::Unavailable, "unavailable", message)
     }
 
+    /// Adds what provably did not happen.
+    pub(crate) fn assuring(mut self, assurance: &'static str) -> Self {
+        self.assurance = assurance;
+        self
+    }
+
+    /// The same where the transaction may have taken place before. That nothing was sent just now is no word about it:
+    /// whoever reads "nothing happened" does it again under another id.
+    pub(crate) fn in_doubt(self, id: TransactionId) -> Self {
+        match self.exit {
+            Exit::NotAuthenticated | Exit::Unavailable => {
+                let message = format!(
+                    "{}. Whether transaction {id} took place before is not known. What to do next: run the same \
+                     command again, or look it up with `atm-cli transaction show {id} --card N`",
+                    self.message
+                );
+                Self { exit: Exit::Unknown, message, assurance: "", ..self }.about(id)
+            }
+            Exit::Done | Exit::Declined | Exit::WrongUse | Exit::Unknown => self,
+        }
+    }
+
     pub(crate) fn about(mut self, id: TransactionId) -> Self {
         self.transaction_id = Some(id);
         self
@@ -64,6 +89,22 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.message)
+        formatter.write_str(&self.message)?;
+        if self.assurance.is_empty() { Ok(()) } else { write!(formatter, "; {}", self.assurance) }
     }
+}
+
+/// An error and all that it says was its cause, for a person who has to mend it.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some errors say their cause themselves.
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }

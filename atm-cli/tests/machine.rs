@@ -101,14 +101,15 @@ fn of_two_machines_with_one_disk_the_first_to_start_goes_on_and_the_other_touche
 
     let id = text(&pending, "transaction_id");
     let before = house.movements(&customer);
-    for arguments in [
-        &["withdraw", "30", "--card", &customer.card][..],
-        &["deposit", "30", "--card", &customer.card],
-        &["transaction", "cancel", &id, "--card", &customer.card],
-        &["recover"],
+    for (arguments, code) in [
+        (&["withdraw", "30", "--card", &customer.card][..], 5),
+        (&["deposit", "30", "--card", &customer.card], 5),
+        // What this disk says of the transaction may be out of date.
+        (&["transaction", "cancel", &id, "--card", &customer.card], 3),
+        (&["recover"], 5),
     ] {
         let said = clone.run(arguments);
-        assert_eq!(said.code, 5, "{said:?}");
+        assert_eq!(said.code, code, "{said:?}");
         assert!(
             said.stderr.contains("fenced off") && said.stderr.contains("new state directory"),
             "{said:?}"

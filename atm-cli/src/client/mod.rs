@@ -289,6 +289,7 @@ pub(crate) fn log_in_failure(error: &RetryError) -> Failure {
         ),
         Code::FailedPrecondition if reason.as_deref() == Some(STALE_BOOT) => {
             Failure::new(Exit::Unavailable, "fenced_off", "another start of this machine took its place")
+                .assuring("nothing was sent")
         }
         Code::FailedPrecondition => Failure::new(
             Exit::NotAuthenticated,
@@ -330,13 +331,21 @@ pub(crate) fn read_failure(error: &RetryError) -> Failure {
         Code::AlreadyExists | Code::FailedPrecondition => {
             Failure::new(Exit::Declined, "refused", format!("the bank refused: {message}"))
         }
-        _ if !error.maybe_sent => Failure::unavailable(format!(
-            "the bank cannot be reached ({} attempts); nothing was sent",
-            error.attempts
-        )),
-        code => Failure::unavailable(format!(
-            "the bank gave no answer ({code}, {} attempts): {message}; no money was moved",
-            error.attempts
-        )),
+        _ if !error.maybe_sent => {
+            Failure::unavailable(format!("the bank cannot be reached ({})", attempts(error)))
+                .assuring("nothing was sent")
+        }
+        code => {
+            Failure::unavailable(format!("the bank gave no answer ({code}, {}): {message}", attempts(error)))
+                .assuring("no money was moved")
+        }
+    }
+}
+
+/// How often it was tried, in words.
+pub(crate) fn attempts(error: &RetryError) -> String {
+    match error.attempts {
+        1 => "1 attempt".to_owned(),
+        more => format!("{more} attempts"),
     }
 }

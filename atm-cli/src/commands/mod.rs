@@ -29,7 +29,7 @@ use crate::cli::{CardArgs, Cli, Command, Global};
 use crate::client::{Gateway, Session, Way};
 use crate::crash;
 use crate::device::Simulated;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_causes};
 use crate::flow::{self, Machine, Parts};
 use crate::journal::{self, Journal};
 use crate::output::Screen;
@@ -92,8 +92,9 @@ pub(crate) async fn run_simulated(cli: Cli, context: Context) -> Exit {
 }
 
 fn show(context: &Context, failure: &Failure) -> Exit {
-    context.screen.object(&FailureKeys { reason: failure.reason, message: &failure.message });
-    context.screen.error(&failure.message);
+    let message = failure.to_string();
+    context.screen.object(&FailureKeys { reason: failure.reason, message: &message });
+    context.screen.error(&message);
     failure.exit
 }
 
@@ -150,7 +151,7 @@ impl Context {
             return Ok(surroundings.terminal());
         }
         Terminal::load(&self.state_directory()?, &*self.ids)
-            .map_err(|error| Failure::unavailable(format!("{error}; nothing was sent")))
+            .map_err(|error| Failure::unavailable(with_causes(&error)).assuring("nothing was sent"))
     }
 
     fn gateway(&self, terminal: &Terminal) -> Result<Gateway, Failure> {
@@ -202,8 +203,9 @@ impl Context {
             Some(surroundings) => surroundings.device(self.global.currency, &*self.ids),
             None => Simulated::open(&self.state_directory()?, self.global.currency, &*self.ids),
         };
-        opened
-            .map_err(|error| Failure::new(Exit::Unavailable, "device", format!("{error}; nothing was sent")))
+        opened.map_err(|error| {
+            Failure::new(Exit::Unavailable, "device", with_causes(&error)).assuring("nothing was sent")
+        })
     }
 
     /// The whole machine, with its journal locked. Fails at once when another process works with it.

@@ -1,7 +1,7 @@
 //! What withdrawals, deposits and transfers have in common: one key press from the PIN to the receipt.
 
 use atm_rpc::deadline::Deadline;
-use atm_types::{Money, TransactionId};
+use atm_types::Money;
 
 use super::Context;
 use crate::amount;
@@ -42,16 +42,21 @@ pub(super) async fn run(context: &Context, request: &Request<'_>) -> Result<Exit
         Err(mut failure) => {
             failure.transaction_id = failure.transaction_id.or(given);
             show_failure(&failure, Status::of_failure(&failure), shown, context.screen, currency);
-            context.screen.error(&failure.message);
+            context.screen.error(&failure.to_string());
             Ok(failure.exit)
         }
     }
 }
 
 async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> Result<Receipt, Failure> {
-    let terminal = context.terminal()?;
     let given = request.id.transaction_id;
-    let mut machine = context.machine(&terminal).map_err(|failure| not_looked_up(failure, given))?;
+    // The journal cannot be read now. An id that was given may stand in it, or be under way in the process that has it.
+    let not_looked_up = |failure: Failure| match given {
+        Some(id) => failure.in_doubt(id),
+        None => failure,
+    };
+    let terminal = context.terminal().map_err(not_looked_up)?;
+    let mut machine = context.machine(&terminal).map_err(not_looked_up)?;
     let order = Order {
         id_given: given.is_some(),
         intent: Intent {
@@ -103,19 +108,4 @@ async fn let_in(
     machine.let_in().map_err(before)?;
     machine.enrol().map_err(before)?;
     Ok((session, deadline))
-}
-
-/// The journal cannot be read now. An id that was given may stand in it, or be under way in the process that has it.
-fn not_looked_up(failure: Failure, given: Option<TransactionId>) -> Failure {
-    match given {
-        Some(id) if failure.exit == Exit::Unavailable => Failure {
-            exit: Exit::Unknown,
-            message: format!(
-                "{}; whether transaction {id} was begun before is not known. Run the same command again",
-                failure.message
-            ),
-            ..failure
-        },
-        Some(_) | None => failure,
-    }
 }

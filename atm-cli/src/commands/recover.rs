@@ -100,7 +100,7 @@ fn not_signed_on(
     if failure.reason != "unavailable" {
         return Err(failure);
     }
-    context.screen.error(&failure.message);
+    context.screen.error(&failure.to_string());
     let transactions: Vec<_> = open.into_iter().map(|record| (record.state, record)).collect();
     for (_, record) in &transactions {
         tell_before(context, record);

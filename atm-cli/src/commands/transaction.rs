@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cli::{CardArgs, parse_transaction_id};
-use crate::client::read_failure;
+use crate::client::{Session, read_failure};
 use crate::exit::{Exit, Failure};
-use crate::flow::decline_reason;
+use crate::flow::{Machine, decline_reason};
 use crate::journal::CardTag;
 use crate::output::{Status, Table, show_failure, state_name};
+use crate::pin::Pin;
 
 const SHOW_EXAMPLES: &str = "\
 Example:
@@ -24,6 +25,7 @@ Example:
   atm-cli transaction cancel 0190b5f0-7c1e-7a3b-9d55-0242ac120002 --card 123456789
 
 Exit code 0: it was not applied and never will be. Exit code 1: it has an outcome that stays, which is printed. \
+Exit code 3: the bank was not heard, or let nobody in, and the transaction may have taken place before; run it again. \
 Only the machine that began a transaction can cancel it, and not once its cash was presented.";
 
 /// Look a transaction up, or fence it off.
@@ -61,7 +63,7 @@ pub(crate) async fn run(context: &Context, args: &TransactionArgs) -> Result<Exi
                 let failure = failure.about(args.id);
                 let status = Status::of_failed_cancel(&failure);
                 show_failure(&failure, status, None, context.screen, context.global.currency);
-                context.screen.error(&failure.message);
+                context.screen.error(&failure.to_string());
                 Ok(failure.exit)
             }
         },
@@ -135,17 +137,20 @@ fn outcome_keys(context: &Context, outcome: &Outcome) -> OutcomeKeys {
 }
 
 async fn cancel(context: &Context, args: &OneArgs) -> Result<Exit, Failure> {
-    let terminal = context.terminal()?;
-    let mut machine = context.machine(&terminal)?;
+    let in_doubt = |failure: Failure| failure.in_doubt(args.id);
+    let terminal = context.terminal().map_err(in_doubt)?;
+    let mut machine = context.machine(&terminal).map_err(in_doubt)?;
     let pin = context.pin(args.card.pin_file.as_deref(), "PIN:")?;
     let deadline = Deadline::after(context.global.deadline);
-    machine.sign_on(deadline).await?;
-    let (attempt_id, boot) = (context.ids.attempt_id(), machine.boot());
-    let session = machine.bank.log_in(&args.card.card, &pin, attempt_id, boot, deadline).await?;
     let card = CardTag::new(terminal.key(), &args.card.card);
-    let receipt = machine.cancel_by_customer(args.id, &card, deadline).await;
-    machine.bank.log_out(&session).await;
-    let receipt = receipt?;
+    let receipt = match let_in(context, args, &mut machine, &pin, deadline).await {
+        Ok(session) => {
+            let receipt = machine.cancel_by_customer(args.id, &card, deadline).await;
+            machine.bank.log_out(&session).await;
+            receipt?
+        }
+        Err(failure) => machine.cancel_not_let_in(args.id, &card, failure)?,
+    };
     receipt.show_cancel(context.screen, context.global.currency);
     Ok(match receipt.status {
         // Here it is what was asked for.
@@ -153,6 +158,18 @@ async fn cancel(context: &Context, args: &OneArgs) -> Result<Exit, Failure> {
         Status::Declined | Status::Captured | Status::CapturePending | Status::Posted => Exit::Declined,
         Status::Unknown => Exit::Unknown,
     })
+}
+
+async fn let_in(
+    context: &Context,
+    args: &OneArgs,
+    machine: &mut Machine,
+    pin: &Pin,
+    deadline: Deadline,
+) -> Result<Session, Failure> {
+    machine.sign_on(deadline).await?;
+    let (attempt_id, boot) = (context.ids.attempt_id(), machine.boot());
+    machine.bank.log_in(&args.card.card, pin, attempt_id, boot, deadline).await
 }
 
 /// RFC 3339 in UTC, to the millisecond; empty when there is none.

@@ -6,10 +6,11 @@ use atm_rpc::retry::RetryError;
 use atm_types::{Currency, Money, TransactionId};
 use tonic::Code;
 
+use super::sign_on::FENCED_OFF;
 use super::{Machine, journal_after, journal_before, judge};
 use crate::client::{Answer, read_failure};
 use crate::exit::{Exit, Failure};
-use crate::journal::{CardTag, Ending, State};
+use crate::journal::{CardTag, Ending, Record, State};
 use crate::output::{Receipt, Status};
 
 impl Machine {
@@ -20,8 +21,9 @@ impl Machine {
         card: &CardTag,
         deadline: Deadline,
     ) -> Result<Receipt, Failure> {
-        let Some(record) = self.journal.find(id).map_err(|error| journal_before(&error))? else {
-            return self.fence_unjournaled(id, deadline).await;
+        let Some(record) = self.journal.find(id).map_err(|error| journal_before(&error).in_doubt(id))? else {
+            let receipt = self.fence_unjournaled(id, deadline).await;
+            return receipt.map_err(|failure| failure.in_doubt(id));
         };
         if record.intent.card.tag != card.tag {
             return Err(not_found());
@@ -29,8 +31,10 @@ impl Machine {
         let record = match record.state {
             // It never left this machine, or the bank was never asked to forget it. After this it never can: the journal
             // remembers the cancel.
-            State::Voided if matches!(record.ending, Some(Ending::NotSent | Ending::Refused)) => {
-                return self.fence_unjournaled(id, deadline).await;
+            State::Voided if ended_without_the_bank(&record) => {
+                let receipt = self.fence_unjournaled(id, deadline).await;
+                return receipt
+                    .map_err(|failure| if never_sent(&record) { failure } else { failure.in_doubt(id) });
             }
             // The device knows whether anything came out, and what was taken of it; if nothing, it is cancelled.
             State::Intent | State::Authorized | State::VoidPending | State::Dispensing | State::Presented => {
@@ -45,11 +49,34 @@ impl Machine {
             | State::StackPending
             | State::ReturnPending => record,
         };
-        let mut receipt = Receipt::of(&record);
-        if receipt.status == Status::CapturePending {
-            receipt.reason = Some("cash_presented".to_owned());
+        Ok(told(&record))
+    }
+
+    /// Nobody was let in, so nobody was asked to cancel it. Only of an id that this journal began and never sent is it
+    /// sure that nothing happened; every other one may have been carried out before, here or, if it is not in the
+    /// journal, in a time that it has forgotten.
+    pub(crate) fn cancel_not_let_in(
+        &self,
+        id: TransactionId,
+        card: &CardTag,
+        failure: Failure,
+    ) -> Result<Receipt, Failure> {
+        let record = self.journal.find(id).map_err(|error| journal_before(&error).in_doubt(id))?;
+        // What a fenced-off machine's disk says may be out of date.
+        let believed = failure.reason != FENCED_OFF;
+        let record = record.filter(|record| believed && record.intent.card.tag == card.tag);
+        match record {
+            Some(record) if never_sent(&record) => Err(failure),
+            // As for a repeat: what the journal has from the bank is true whether the bank can be reached or not.
+            Some(record)
+                if failure.exit == Exit::Unavailable
+                    && is_decided(record.state)
+                    && !ended_without_the_bank(&record) =>
+            {
+                Ok(Receipt { balance: None, ..told(&record) })
+            }
+            Some(_) | None => Err(failure.in_doubt(id)),
         }
-        Ok(receipt)
     }
 
     /// An id that this journal never sent: the bank alone knows. The journal remembers the cancel before it leaves, so
@@ -65,6 +92,40 @@ impl Machine {
             Err(error) => failed(id, &error),
         }
     }
+}
+
+/// How a transaction stands that no cancel can change any more, or that was just cancelled.
+fn told(record: &Record) -> Receipt {
+    let mut receipt = Receipt::of(record);
+    if receipt.status == Status::CapturePending {
+        receipt.reason = Some("cash_presented".to_owned());
+    }
+    receipt
+}
+
+/// Whether nothing that the customer asks for can change how it ends.
+fn is_decided(state: State) -> bool {
+    match state {
+        State::Done
+        | State::Voided
+        | State::CapturePending
+        | State::SuspendPending
+        | State::Suspect
+        | State::StackPending
+        | State::ReturnPending => true,
+        State::Intent | State::Authorized | State::VoidPending | State::Dispensing | State::Presented => {
+            false
+        }
+    }
+}
+
+/// Whether it ended without a step of the bank's under its id.
+fn ended_without_the_bank(record: &Record) -> bool {
+    matches!(record.ending, Some(Ending::NotSent | Ending::Refused))
+}
+
+fn never_sent(record: &Record) -> bool {
+    record.state == State::Voided && record.ending == Some(Ending::NotSent)
 }
 
 /// What a failed cancel of an id that this journal never sent means. A cancel is indefinite, too: if it arrived, it holds.

@@ -43,8 +43,9 @@ impl Machine {
         Err(Failure::new(
             Exit::Unavailable,
             "other_device",
-            "this is not the cash device that the journal belongs to; put its dispenser.sqlite3 back. Nothing was sent",
-        ))
+            "this is not the cash device that the journal belongs to; put its dispenser.sqlite3 back",
+        )
+        .assuring("nothing was sent"))
     }
 
     /// What is in the cassettes, or will be once a new machine is enrolled.

@@ -26,7 +26,7 @@ use atm_types::{Currency, IdSource, TransactionId};
 
 use crate::client::Gateway;
 use crate::device::CashDevice;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_causes};
 use crate::journal::{Boot, Journal, JournalError};
 use crate::output::Screen;
 
@@ -98,14 +98,15 @@ pub(crate) fn journal_before(error: &JournalError) -> Failure {
         | JournalError::Illegal { .. }
         | JournalError::Presence { .. } => "journal",
     };
-    Failure::new(Exit::Unavailable, reason, format!("{error}; nothing was sent"))
+    Failure::new(Exit::Unavailable, reason, with_causes(error)).assuring("nothing was sent")
 }
 
 /// The journal failed when something may have been sent.
 pub(crate) fn journal_after(error: &JournalError, id: TransactionId) -> Failure {
     let message = format!(
-        "{error}. The outcome of transaction {id} is not known; once the journal can be written again, run \
-         `atm-cli recover`"
+        "{}. The outcome of transaction {id} is not known; once the journal can be written again, run \
+         `atm-cli recover`",
+        with_causes(error)
     );
     Failure::new(Exit::Unknown, "journal", message).about(id)
 }

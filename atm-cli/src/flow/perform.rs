@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::judge::{self, Failed};
 use super::{Machine, journal_after, journal_before};
-use crate::client::{Answer, Session};
+use crate::client::{Answer, Session, attempts};
 use crate::exit::{Exit, Failure};
 use crate::journal::{Ending, Event, Intent, JournalError, Kind, Outage, PaidIn, Plan, Record, State};
 use crate::output::{Receipt, Status};
@@ -50,7 +50,8 @@ impl Machine {
             }
         }
         if self.journal.is_fenced(intent.id).map_err(|error| journal_before(&error))? {
-            return self.fence_unjournaled(intent.id, deadline).await;
+            let receipt = self.fence_unjournaled(intent.id, deadline).await;
+            return receipt.map_err(|failure| failure.in_doubt(intent.id));
         }
         // Also an id that never left this machine may have been fenced off since.
         if used_before && let Some(receipt) = self.replay(session, intent, deadline).await? {
@@ -155,9 +156,12 @@ impl Machine {
             // show their PIN.
             return Ok(Receipt { balance: None, ..Receipt::of(&record) });
         }
-        let message =
-            format!("{}; transaction {id} was sent before, so its outcome is not told", failure.message);
-        Err(Failure { exit: Exit::Unknown, message, ..failure }.about(id))
+        let message = format!(
+            "{}; transaction {id} was sent before, so its outcome is not told. What to do next: run the same command \
+             again with the right PIN",
+            failure.message
+        );
+        Err(Failure { exit: Exit::Unknown, message, assurance: "", ..failure }.about(id))
     }
 
     /// The only attempt was refused at the door. No other copy of it was, or ever will be, let in once the fence is
@@ -288,8 +292,8 @@ fn refused(exit: Exit, reason: &'static str, message: &str) -> Failure {
 
 fn not_sent(error: &RetryError) -> Failure {
     Failure::unavailable(format!(
-        "the bank cannot be reached ({} attempts): nothing was sent, nothing happened",
-        error.attempts
+        "the bank cannot be reached ({}): nothing was sent, nothing happened",
+        attempts(error)
     ))
 }
 

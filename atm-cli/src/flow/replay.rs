@@ -26,12 +26,9 @@ impl Machine {
             // Also when it is somebody else's; then the bank will say so when it is sent.
             Err(error) if error.status.code() == Code::NotFound => return Ok(None),
             Err(error) => {
-                let message = format!(
-                    "{}. Nothing was sent, but whether transaction {} took place before is not known",
-                    read_failure(&error).message,
-                    intent.id
-                );
-                return Err(Failure::new(Exit::Unknown, "no_answer", message).about(intent.id));
+                let failure =
+                    Failure { exit: Exit::Unavailable, reason: "no_answer", ..read_failure(&error) };
+                return Err(failure.in_doubt(intent.id));
             }
         };
         // A used id is never executed again, so sending it can do nothing but bring the first outcome back, or
@@ -43,8 +40,8 @@ impl Machine {
             }
             Err(error) => {
                 let message = format!(
-                    "transaction {} is known to the bank, but it gave no answer ({}); look it up with `atm-cli \
-                     transaction show {}`",
+                    "transaction {} is known to the bank, but it gave no answer ({}); run the same command again, or \
+                     look it up with `atm-cli transaction show {} --card N`",
                     intent.id,
                     error.status.code(),
                     intent.id

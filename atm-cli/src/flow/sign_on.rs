@@ -147,15 +147,19 @@ impl Machine {
     }
 }
 
+/// The reason of a failure of a machine whose place another start took.
+pub(super) const FENCED_OFF: &str = "fenced_off";
+
 /// Until the bank's operators decide otherwise, nothing that this disk says may be believed.
 pub(super) fn fenced_off() -> Failure {
     Failure::new(
         Exit::Unavailable,
-        "fenced_off",
+        FENCED_OFF,
         "this machine is fenced off: another machine with the same disk, or with a newer copy of it, took its place. \
-         Nothing was sent. Do not use this state directory any more: go on with the newer one, or count this \
+         Do not use this state directory any more: go on with the newer one, or count this \
          machine's cash and start with a new state directory",
     )
+    .assuring("nothing was sent")
 }
 
 /// Until `recover`.

@@ -395,3 +395,25 @@ async fn the_refusal_of_one_copy_is_not_the_fate_of_the_other() {
     let (copy, receipt) = turned_away(&mut scene, Kind::Transfer).await;
     assert_eq!((copy, receipt.unwrap().status), (TransactionState::Declined, Status::Declined));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_id_that_never_left_this_machine_a_cancel_that_nobody_hears_knows_that_nothing_happened() {
+    let mut scene = Scene::new().await;
+    let intent = scene.intent(10);
+    let card = CardTag::new(scene.terminal.key(), CARD);
+    let not_let_in = |scene: &Scene, reason, exit| {
+        scene
+            .machine
+            .cancel_not_let_in(intent.id, &card, Failure::new(exit, reason, "text"))
+            .unwrap_err()
+            .exit
+    };
+    assert_eq!(not_let_in(&scene, "unavailable", Exit::Unavailable), Exit::Unknown, "never heard of");
+    scene.machine.journal.begin(&intent, None).unwrap();
+    assert_eq!(not_let_in(&scene, "unavailable", Exit::Unavailable), Exit::Unknown, "begun");
+    scene.machine.journal.apply(intent.id, &Event::NotSent).unwrap();
+    assert_eq!(not_let_in(&scene, "unavailable", Exit::Unavailable), Exit::Unavailable);
+    assert_eq!(not_let_in(&scene, "wrong_card_or_pin", Exit::NotAuthenticated), Exit::NotAuthenticated);
+    // On a disk that is out of date it may have been sent since.
+    assert_eq!(not_let_in(&scene, "fenced_off", Exit::Unavailable), Exit::Unknown);
+}

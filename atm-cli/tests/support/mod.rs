@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use atm_cli::bank::{Bank, BankConfig};
 use atm_proto::gateway::SuspendWithdrawalRequest;
 use atm_proto::gateway::atm_service_client::AtmServiceClient;
-use atm_types::{SystemClock, SystemIds};
+use atm_types::{IdSource, SystemClock, SystemIds};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -259,6 +259,23 @@ pub(crate) fn said(command: &mut Command) -> Said {
 /// A string in an object.
 pub(crate) fn text(json: &Value, key: &str) -> String {
     json[key].as_str().unwrap_or_else(|| panic!("{key} in {json}")).to_owned()
+}
+
+const KEYS: [&str; 7] = ["transaction_id", "status", "reason", "amount", "balance", "available", "currency"];
+
+/// The object of a money command has exactly the agreed keys.
+pub(crate) fn keys(json: &Value) -> &Value {
+    let mut found: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut agreed = KEYS;
+    found.sort_unstable();
+    agreed.sort_unstable();
+    assert_eq!(found, agreed);
+    json
+}
+
+/// An id that nobody has used.
+pub(crate) fn new_id() -> String {
+    SystemIds.transaction_id().to_string()
 }
 
 /// Waits until `condition` holds, which it must within a minute.

@@ -81,8 +81,9 @@ pub(super) async fn run(context: &Context, client: &AdminClient, args: &ImportAr
             let failure = write_failure(&error);
             let message = format!("{done} of {} rows are done; then: {}", lines.len(), failure.message);
             // "Nothing happened" is for those of whom it is true.
-            let exit = if done > 0 { Exit::Unknown } else { failure.exit };
-            Failure { exit, message, ..failure }
+            let (exit, assurance) =
+                if done > 0 { (Exit::Unknown, "") } else { (failure.exit, failure.assurance) };
+            Failure { exit, message, assurance, ..failure }
         })?;
         if answer.results.len() != chunk.len() {
             return Err(Failure::new(

@@ -23,7 +23,7 @@ use atm_rpc::retry::RetryError;
 use clap::{Args, Subcommand};
 
 use super::Context;
-use crate::client::{AdminClient, read_failure};
+use crate::client::{AdminClient, attempts, read_failure};
 use crate::exit::{Exit, Failure};
 use crate::flow::{self, Machine};
 
@@ -124,10 +124,10 @@ fn write_failure(error: &RetryError) -> Failure {
     let failure = read_failure(error);
     if failure.exit == Exit::Unavailable && error.maybe_sent {
         let message = format!(
-            "no answer ({}, {} attempts); it may have been done. Run the same command again: it completes what is \
+            "no answer ({}, {}); it may have been done. Run the same command again: it completes what is \
              missing and does nothing twice",
             error.status.code(),
-            error.attempts
+            attempts(error)
         );
         return Failure::new(Exit::Unknown, "no_answer", message);
     }
