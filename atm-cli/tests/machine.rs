@@ -171,6 +171,17 @@ fn a_fenced_off_machine_serves_again_when_the_bank_has_decided_for_it() {
 }
 
 #[test]
+fn a_recover_that_nobody_hears_is_no_success() {
+    let house = house();
+    let mut atm = Atm::new("http://127.0.0.1:1");
+    let (code, json) = atm.run_json(&["recover", "--deadline", "500ms"]);
+    assert_eq!((code, json["open"].as_u64(), json["in_service"].is_null()), (5, Some(0), true), "{json}");
+    atm.behind(&house.gateway);
+    let (code, json) = atm.run_json(&["recover"]);
+    assert_eq!((code, json["in_service"].as_bool()), (0, Some(true)), "{json}");
+}
+
+#[test]
 fn a_new_machine_is_in_its_first_start_until_the_bank_records_one() {
     let house = house();
     let customer = house.customer("1000");

@@ -20,7 +20,8 @@ Examples:
 Needs no card and no PIN: this machine's terminal key is enough. Asks the cash device what came out, sends captures \
 until the bank has posted them, cancels what was given up, freezes what nobody knows, and learns what operators \
 decided. After the bank was restored from an older backup it is told again what it forgot, and the machine goes \
-back into service. Exit code 0: all are settled. Exit code 3: some are open, or wait for a person.";
+back into service. Exit code 0: all are settled. Exit code 3: some are open, or wait for a person. Exit code 5: nothing is open, and the \
+bank was not heard.";
 
 /// Settle every open transaction in the journal.
 #[derive(Debug, Args)]
@@ -40,7 +41,8 @@ struct Keys {
     movements_pending: usize,
     /// Only after the bank went back.
     redriven: Option<RedrivenKeys>,
-    in_service: bool,
+    /// Null when the bank was not heard, and the journal knows of no outage.
+    in_service: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +64,13 @@ struct TransactionKeys {
     currency: String,
     /// Every step that the journal has, in order.
     steps: Vec<String>,
+}
+
+/// Whether the bank answered the machine's sign-on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    No,
 }
 
 /// After so many in a row that the bank did not answer, the rest would not be answered either.
@@ -87,7 +96,7 @@ pub(crate) async fn run(context: &Context, args: &RecoverArgs) -> Result<Exit, F
     machine.settle_movements(grace).await.map_err(before)?;
     let redriven = redrive(context, &mut machine).await?;
     super::admin::finish_movements(context, &mut machine, args.operator_token_file.as_deref()).await?;
-    finish(context, &machine, &transactions, redriven)
+    finish(context, &machine, &transactions, redriven, Heard::Yes)
 }
 
 /// The bank cannot be reached, or this start may not serve: nothing is sent, and everything stays as it is.
@@ -106,7 +115,7 @@ fn not_signed_on(
         tell_before(context, record);
         tell_after(context, record);
     }
-    finish(context, machine, &transactions, None)
+    finish(context, machine, &transactions, None, Heard::No)
 }
 
 async fn settle_all(
@@ -173,11 +182,14 @@ fn finish(
     machine: &Machine,
     transactions: &[(State, Record)],
     redriven: Option<Redriven>,
+    heard: Heard,
 ) -> Result<Exit, Failure> {
     let before = |error| flow::journal_before(&error);
     let still_open = transactions.iter().filter(|(_, record)| record.state.plan() != Plan::Nothing).count();
     let settled = transactions.len() - still_open;
-    if transactions.is_empty() {
+    if transactions.is_empty() && heard == Heard::No {
+        context.screen.result("Nothing is open here; whether the bank lets this machine serve is not known.");
+    } else if transactions.is_empty() {
         context.screen.good("Nothing is open.");
     } else {
         context.screen.result(&format!("{settled} settled, {still_open} still open"));
@@ -192,7 +204,8 @@ fn finish(
             "{by_operators} of them were moved by operators: give --operator-token-file, or run `atm-cli admin load`"
         ));
     }
-    let in_service = machine.journal.status().map_err(before)?.outage.is_none();
+    let outage = machine.journal.status().map_err(before)?.outage.is_some();
+    let in_service = (heard == Heard::Yes || outage).then_some(!outage);
     let keys = transactions.iter().map(|(was, record)| keys(machine, *was, record));
     context.screen.object(&Keys {
         settled,
@@ -203,8 +216,12 @@ fn finish(
         in_service,
     });
     let alarms = redriven.is_some_and(|redriven| redriven.alarms > 0);
-    let all = still_open == 0 && movements_pending == 0 && in_service && !alarms;
-    Ok(if all { Exit::Done } else { Exit::Unknown })
+    Ok(match heard {
+        _ if still_open > 0 || movements_pending > 0 || alarms => Exit::Unknown,
+        Heard::No => Exit::Unavailable,
+        Heard::Yes if outage => Exit::Unknown,
+        Heard::Yes => Exit::Done,
+    })
 }
 
 fn tell_before(context: &Context, record: &Record) {
