@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::{
     admin, balance, demo, dispenser, pin, recover, serve, statement, text, transaction, transfer,
 };
-use crate::commands::{crash_points, deposit, withdraw};
+use crate::commands::{crash_points, deposit, withdraw, wrong_use};
+use crate::crash;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -72,7 +73,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// For developers: die, as by `kill -9`, at this point; `atm-cli crash-points` lists them.
-    #[arg(long, global = true, hide = true, value_name = "POINT")]
+    #[arg(long, global = true, hide = true, value_name = "POINT", value_parser = parse_crash_point)]
     pub(crate) crash_at: Option<String>,
     /// For developers: the machine's clock is so many days ahead.
     #[arg(long, global = true, hide = true, value_name = "DAYS")]
@@ -120,8 +121,10 @@ pub(crate) struct IdArgs {
 
 /// Reads the command line; on `--help`, `--version` and mistakes clap's own exit code comes back.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, u8> {
-    Cli::try_parse_from(arguments).map_err(|error| {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    Cli::try_parse_from(&arguments).map_err(|error| {
         let _ = error.print();
+        wrong_use::show(&arguments, &error);
         // Help and version are no mistakes: 0. Mistakes: 2, as documented.
         u8::try_from(error.exit_code()).unwrap_or(2)
     })
@@ -152,6 +155,14 @@ pub(crate) fn parse_card(text: &str) -> Result<String, String> {
 
 pub(crate) fn parse_transaction_id(text: &str) -> Result<atm_types::TransactionId, String> {
     text.to_ascii_lowercase().parse().map_err(|error: atm_types::IdError| error.to_string())
+}
+
+fn parse_crash_point(text: &str) -> Result<String, String> {
+    if crash::ALL.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("there is no such crash point; there are: {}", crash::ALL.join(" ")))
+    }
 }
 
 fn parse_currency(text: &str) -> Result<atm_types::Currency, String> {
@@ -188,6 +199,7 @@ mod tests {
         {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
+        assert!(parse_crash_point("PRESENTED").is_ok() && parse_crash_point("NO_SUCH_POINT").is_err());
         for text in ["", "soon", "-1s", "0", "99ms", "2h", "1e300", "nan"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
         }

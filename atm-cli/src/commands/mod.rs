@@ -15,15 +15,18 @@ pub(crate) mod text;
 pub(crate) mod transaction;
 pub(crate) mod transfer;
 pub(crate) mod withdraw;
+pub(crate) mod wrong_use;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use atm_rpc::deadline::Deadline;
+use atm_rpc::server::shutdown_on_signals;
 use atm_rpc::telemetry::{self, TraceContext};
 use atm_types::{Clock, IdSource, SystemClock, SystemIds, Timestamp};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{CardArgs, Cli, Command, Global};
 use crate::client::{Gateway, Session, Way};
@@ -58,11 +61,8 @@ pub(crate) fn run(cli: Cli) -> Exit {
     }
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
     let screen = Screen::new(cli.global.json);
-    if let Some(point) = cli.global.crash_at.as_deref()
-        && !crash::choose(point)
-    {
-        screen.error(&format!("there is no crash point {point:?}; there are: {}", crash::ALL.join(" ")));
-        return Exit::WrongUse;
+    if let Some(point) = cli.global.crash_at.as_deref() {
+        crash::choose(point);
     }
     let context = Context {
         screen,
@@ -75,8 +75,7 @@ pub(crate) fn run(cli: Cli) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            context.screen.error(&format!("no runtime: {error}"));
-            return Exit::Unavailable;
+            return show(&context, &Failure::unavailable(format!("no runtime: {error}")));
         }
     };
     let done = runtime.block_on(telemetry::scope(context.trace, dispatch(cli.command, &context)));
@@ -222,6 +221,15 @@ impl Context {
             patience: self.global.deadline,
         };
         Machine::new(parts).map_err(|error| flow::journal_before(&error))
+    }
+
+    /// Cancelled when somebody ends the program. From then on no signal ends it by itself: whoever calls this looks.
+    fn stop(&self) -> CancellationToken {
+        match &self.surroundings {
+            // Who is simulated dies otherwise.
+            Some(_) => CancellationToken::new(),
+            None => shutdown_on_signals(),
+        }
     }
 
     /// Lets a customer in who wants to see something: PIN first, then the deadline begins, then the bank is asked. The

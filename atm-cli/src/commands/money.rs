@@ -10,7 +10,8 @@ use crate::client::Session;
 use crate::exit::{Exit, Failure};
 use crate::flow::{self, Machine, Order};
 use crate::journal::{CardTag, Intent, JournalError, Kind};
-use crate::output::{Receipt, Status, show_failure};
+use crate::output::{Receipt, Status, When, show_failure};
+use crate::pin::Pin;
 
 /// A money command as it was typed.
 pub(super) struct Request<'a> {
@@ -68,36 +69,78 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
             trace_id: context.trace.to_string(),
         },
     };
-    let (session, deadline) = match let_in(context, request, &mut machine, &order.intent).await {
-        Ok(let_in) => let_in,
+    let (pin, when) = match prepare(context, request, &mut machine, &order.intent) {
+        Ok(prepared) => prepared,
         Err(failure) => return machine.not_let_in(&order.intent, failure),
     };
-    let receipt = machine.perform(&session, &order, deadline).await;
-    machine.bank.log_out(&session).await;
-    // The customer has the receipt's facts; a bank that answered hears of the cash that moved inside the machine.
-    if receipt.as_ref().is_ok_and(Receipt::is_settled) {
-        machine.tell_of_movements(deadline).await;
+    // Not before the PIN: whoever is asked for it can still go, and nothing has happened.
+    let stop = context.stop();
+    let (session, deadline, receipt) = tokio::select! {
+        // What is done is done, whatever else is ready.
+        biased;
+        // Boxed: what calls this nests as deep as a compiler will follow.
+        served = Box::pin(serve(context, request, &mut machine, &order, pin)) => match served {
+            Ok(served) => served,
+            Err(failure) => return machine.not_let_in(&order.intent, failure),
+        },
+        () = stop.cancelled() => return machine.stopped(&order, when),
+    };
+    let afterwards = async {
+        machine.bank.log_out(&session).await;
+        // The customer has the receipt's facts; a bank that answered hears of the cash that moved inside the machine.
+        if receipt.as_ref().is_ok_and(Receipt::is_settled) {
+            machine.tell_of_movements(deadline).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = afterwards => {}
+        () = stop.cancelled() => {}
     }
     receipt
 }
 
-/// Everything before the customer's own transaction: the machine can do it, the PIN is right, and what was open is
-/// settled. The deadline begins at the key press, after the PIN.
-async fn let_in(
+/// What needs no bank: the machine can do it, and there is a PIN. Also in which run it began, should it be broken off.
+fn prepare(
     context: &Context,
     request: &Request<'_>,
     machine: &mut Machine,
     intent: &Intent,
+) -> Result<(Pin, When), Failure> {
+    machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
+    // What the machine cannot pay needs nobody's PIN; what was paid already needs no notes.
+    let when = if machine.has_begun(intent)? {
+        When::BeforeUnasked
+    } else {
+        machine.notes_for(request.kind, intent.amount)?;
+        When::Now
+    };
+    Ok((context.pin(request.card.pin_file.as_deref(), "PIN:")?, when))
+}
+
+type Served = (Session, Deadline, Result<Receipt, Failure>);
+
+/// The key press: from here on the customer waits. Fails when she is not let in.
+async fn serve(
+    context: &Context,
+    request: &Request<'_>,
+    machine: &mut Machine,
+    order: &Order,
+    pin: Pin,
+) -> Result<Served, Failure> {
+    let (session, deadline) = let_in(context, request, machine, pin).await?;
+    let receipt = machine.perform(&session, order, deadline).await;
+    Ok((session, deadline, receipt))
+}
+
+/// Everything before the customer's own transaction: the PIN is right, and what was open is settled.
+async fn let_in(
+    context: &Context,
+    request: &Request<'_>,
+    machine: &mut Machine,
+    pin: Pin,
 ) -> Result<(Session, Deadline), Failure> {
     let before = |error: JournalError| flow::journal_before(&error);
-    machine.finish_loads().map_err(before)?;
-    // What the machine cannot pay needs nobody's PIN; what was paid already needs no notes.
-    if !machine.has_begun(intent)? {
-        machine.notes_for(request.kind, intent.amount)?;
-    }
-    let pin = context.pin(request.card.pin_file.as_deref(), "PIN:")?;
-
-    // The key press: from here on the customer waits.
     let patience = context.global.deadline;
     let deadline = Deadline::after(patience);
     machine.sign_on_for_business(deadline).await?;

@@ -11,7 +11,7 @@ use super::{Machine, journal_after, journal_before, judge};
 use crate::client::{Answer, read_failure};
 use crate::exit::{Exit, Failure};
 use crate::journal::{CardTag, Ending, Record, State};
-use crate::output::{Receipt, Status};
+use crate::output::{Receipt, Status, When};
 
 impl Machine {
     /// Fences a transaction off, unless its cash was presented; says how it stands then.
@@ -73,7 +73,7 @@ impl Machine {
                     && is_decided(record.state)
                     && !ended_without_the_bank(&record) =>
             {
-                Ok(Receipt { balance: None, ..told(&record) })
+                Ok(Receipt { balance: None, when: When::BeforeUnasked, ..told(&record) })
             }
             Some(_) | None => Err(failure.in_doubt(id)),
         }
@@ -152,6 +152,7 @@ fn unknown(id: TransactionId) -> Receipt {
         amount: None,
         balance: None,
         suspect: false,
+        when: When::Now,
     }
 }
 
@@ -172,7 +173,8 @@ fn receipt(id: TransactionId, answer: &Answer) -> Receipt {
         let currency: Currency = amount.currency_code.parse().ok()?;
         Some(Money::new(amount.minor_units, currency))
     });
-    Receipt { id, kind: None, status, reason, amount, balance: judge::balance(outcome), suspect: false }
+    let balance = judge::balance(outcome);
+    Receipt { id, kind: None, status, reason, amount, balance, suspect: false, when: When::Now }
 }
 
 #[cfg(test)]

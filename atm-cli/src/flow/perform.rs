@@ -14,10 +14,12 @@ use super::{Machine, journal_after, journal_before};
 use crate::client::{Answer, Session, attempts};
 use crate::exit::{Exit, Failure};
 use crate::journal::{Ending, Event, Intent, JournalError, Kind, Outage, PaidIn, Plan, Record, State};
-use crate::output::{Receipt, Status};
+use crate::output::{Receipt, Status, When};
 
 /// How long before a hold's end nothing is dispensed on it any more.
 const LIFETIME_MARGIN: Duration = Duration::from_secs(60);
+
+const INTERRUPTED: &str = "interrupted";
 
 /// What a customer asked for.
 pub(crate) struct Order {
@@ -154,7 +156,7 @@ impl Machine {
         if failure.exit == Exit::Unavailable {
             // What the journal knows is true whether the bank can be reached or not; the balance is for those who
             // show their PIN.
-            return Ok(Receipt { balance: None, ..Receipt::of(&record) });
+            return Ok(Receipt { balance: None, when: When::BeforeUnasked, ..Receipt::of(&record) });
         }
         let message = format!(
             "{}; transaction {id} was sent before, so its outcome is not told. What to do next: run the same command \
@@ -162,6 +164,27 @@ impl Machine {
             failure.message
         );
         Err(Failure { exit: Exit::Unknown, message, assurance: "", ..failure }.about(id))
+    }
+
+    /// Somebody ended the program. The journal is as if it had been killed; what it says is told before it goes.
+    pub(crate) fn stopped(&self, order: &Order, when: When) -> Result<Receipt, Failure> {
+        let Order { intent, id_given } = order;
+        let id = intent.id;
+        let record = self.journal.find(id).map_err(|error| journal_after(&error, id))?;
+        let Some(record) = record.filter(|record| !record.may_begin_again()) else {
+            let message = format!("stopped by a signal before transaction {id} began");
+            let failure =
+                Failure::new(Exit::Unavailable, INTERRUPTED, message).assuring("nothing of it was sent");
+            return Err(if *id_given { failure.in_doubt(id) } else { failure.about(id) });
+        };
+        if let Some(field) = intent.difference(&record.intent) {
+            return Err(id_reused(id, &format!("its {field} differs")));
+        }
+        self.screen.error("stopped by a signal");
+        let receipt = Receipt { balance: None, when, ..Receipt::of(&record) };
+        let reason =
+            receipt.reason.or_else(|| (receipt.status == Status::Unknown).then(|| INTERRUPTED.to_owned()));
+        Ok(Receipt { reason, ..receipt })
     }
 
     /// The only attempt was refused at the door. No other copy of it was, or ever will be, let in once the fence is
@@ -206,7 +229,7 @@ impl Machine {
             (Some(Ending::Refused), Some(reason)) if reason == "id_reused" => {
                 Err(id_reused(id, "it belongs to another transaction"))
             }
-            _ => Ok(Receipt::of(&record)),
+            _ => Ok(Receipt { when: When::Before, ..Receipt::of(&record) }),
         }
     }
 

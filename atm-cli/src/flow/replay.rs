@@ -11,7 +11,7 @@ use super::{Machine, judge};
 use crate::client::{Answer, Session, read_failure};
 use crate::exit::{Exit, Failure};
 use crate::journal::Intent;
-use crate::output::{Receipt, Status};
+use crate::output::{Receipt, Status, When};
 
 impl Machine {
     /// The bank's outcome for an id that was given by the caller, or nothing when the bank has none.
@@ -74,5 +74,6 @@ fn receipt(intent: &Intent, known: &GetTransactionResponse, answer: &Answer) -> 
         amount: Some(intent.amount),
         balance: judge::balance(newest),
         suspect: false,
+        when: When::Before,
     }
 }

@@ -15,7 +15,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 pub(crate) use capture::Capture;
-pub(crate) use money::{Receipt, Status, show_failure, state_name};
+pub(crate) use money::{Receipt, Status, When, show_failure, state_name};
 pub(crate) use story::tell as tell_story;
 pub(crate) use table::Table;
 

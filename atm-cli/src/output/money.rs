@@ -26,6 +26,17 @@ pub(crate) enum Status {
     Unknown,
 }
 
+/// In which run of the command that happened which a receipt tells of. Only people are told: a repeat has the same object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// In this one.
+    Now,
+    /// In an earlier one; this one repeats the answer.
+    Before,
+    /// In an earlier one, and the bank could not be asked now: the journal says so, and nobody's PIN was checked.
+    BeforeUnasked,
+}
+
 /// What is printed about one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Receipt {
@@ -37,6 +48,7 @@ pub(crate) struct Receipt {
     pub(crate) balance: Option<AccountBalance>,
     /// Needs a person: machine and bank disagree.
     pub(crate) suspect: bool,
+    pub(crate) when: When,
 }
 
 /// The seven keys, always all of them; null where nothing is known.
@@ -85,6 +97,7 @@ impl Receipt {
             // Of a hold that is not released yet the bank has not said what will be there.
             balance: record.balance.filter(|_| !not_taken || record.state == State::Done),
             suspect: matches!(record.state, State::SuspendPending | State::Suspect),
+            when: When::Now,
         }
     }
 
@@ -166,6 +179,11 @@ impl Receipt {
             )),
             Status::Captured | Status::Posted | Status::Declined | Status::Cancelled => {}
         }
+        if self.when == When::BeforeUnasked {
+            screen.note(
+                "The bank could not be asked: this is what the machine's journal says, and no PIN was checked.",
+            );
+        }
         screen.result(&format!("Transaction {}", self.id));
     }
 
@@ -177,9 +195,17 @@ impl Receipt {
         let amount = self.amount_text();
         let reason = self.reason.as_deref().map_or_else(|| "no reason given".to_owned(), explain);
         let what = self.kind.map_or("transaction", Kind::name);
+        let repeated = self.when != When::Now;
         match self.status {
+            Status::Captured | Status::CapturePending if repeated => {
+                format!("This was done before: {amount} was withdrawn. No cash is paid out now.")
+            }
             Status::Captured | Status::CapturePending => {
                 format!("Withdrawn {amount}. Please take your cash.")
+            }
+            Status::Posted if repeated => {
+                let done = if self.kind == Some(Kind::Transfer) { "transferred" } else { "deposited" };
+                format!("This was done before: {amount} was {done}. Nothing is moved now.")
             }
             Status::Posted if self.kind == Some(Kind::Transfer) => format!("Transferred {amount}."),
             Status::Posted => format!("Deposited {amount}."),
