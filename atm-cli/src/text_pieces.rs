@@ -71,19 +71,17 @@ impl<R: BufRead> Pieces<R> {
     }
 
     fn take(&mut self, length: usize) -> Result<String, PieceError> {
-        let rest = self.waiting.split_off(length);
-        let piece = std::mem::replace(&mut self.waiting, rest);
-        match String::from_utf8(piece) {
-            Ok(text) => {
-                self.line += text.bytes().filter(|&byte| byte == b'\n').count() as u64;
-                Ok(text)
-            }
-            Err(error) => {
-                let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let lines = good.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                Err(PieceError::NotUtf8 { line: self.line + lines })
-            }
-        }
+        let text = match std::str::from_utf8(&self.waiting[..length]) {
+            Ok(text) => text.to_owned(),
+            // Whole lines before what is no text are as good as any.
+            Err(error) => match self.waiting[..error.valid_up_to()].iter().rposition(|&byte| byte == b'\n') {
+                Some(newline) => return self.take(newline + 1),
+                None => return Err(PieceError::NotUtf8 { line: self.line }),
+            },
+        };
+        self.waiting.drain(..length);
+        self.line += text.bytes().filter(|&byte| byte == b'\n').count() as u64;
+        Ok(text)
     }
 }
 

@@ -56,7 +56,7 @@ fn standard_input_is_converted_line_by_line_whatever_the_length_of_a_line() {
     assert!(said.stdout == input.to_lowercase(), "nothing is cut, added or changed");
     assert_eq!(feed(&["upper"], b"").stdout, "");
     let bad = feed(&["lower"], b"FINE\nB\xffD\n");
-    assert_eq!((bad.code, bad.stdout.as_str()), (2, ""));
+    assert_eq!((bad.code, bad.stdout.as_str()), (2, "fine\n"), "what was good is not lost");
     assert!(bad.stderr.contains("invalid input: line 2"), "{bad:?}");
 }
 
@@ -106,6 +106,15 @@ fn what_is_no_integer_is_invalid_input() {
             assert!(said.stderr.contains("invalid input"), "{number:?}: {said:?}");
         }
     }
+    // So long that no call would carry it.
+    let longer = "7".repeat(100_000);
+    let said = run(&["prime", &longer]);
+    assert!(said.code == 2 && said.stderr.contains("at most 4096 bits"), "{said:?}");
+    assert_eq!(
+        run(&["palindrome", &format!("{}7", "0".repeat(2000))]).stdout,
+        "Palindrome\n",
+        "zeros before it"
+    );
     assert!(
         run(&["prime", &huge]).stderr.contains("4096") || run(&["prime", &huge]).stderr.contains("4,096")
     );

@@ -29,10 +29,21 @@ Examples:
   atm-cli text prime -- -7          prints NonPrime
   atm-cli text palindrome 12321     prints Palindrome
 
-Integers of any sign, up to 4,096 bits (1,233 digits).";
+Integers of any sign, up to 4,096 bits: all of 1,233 digits, and those of 1,234 digits that are below 2^4096.";
+
+/// No integer of more digits has at most 4,096 bits.
+const MOST_DIGITS: usize = 1_234;
+
+const EXAMPLES: &str = "\
+Examples:
+  atm-cli text lower HELLOW THERE
+  atm-cli text upper < poem.txt
+  atm-cli text prime 13
+  atm-cli text palindrome 12321";
 
 /// Change the case of text, classify integers.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct TextArgs {
     #[command(subcommand)]
     command: TextCommand,
@@ -104,14 +115,18 @@ fn classified(context: &Context, number: &str, result: &'static str) -> Exit {
     Exit::Done
 }
 
-/// What is no integer needs no server to say so.
+/// What is no integer, or far too large a one, needs no server to say so; it might not even fit into a call.
 fn integer(text: &str) -> Result<&str, Failure> {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        Ok(text)
-    } else {
-        Err(invalid("needs a decimal integer such as 13 or -7"))
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(invalid("needs a decimal integer such as 13 or -7"));
     }
+    let significant = digits.trim_start_matches('0').len();
+    if significant > MOST_DIGITS {
+        let what = format!("must have at most 4096 bits, and has {significant} digits: 1234 are the most");
+        return Err(invalid(&what));
+    }
+    Ok(text)
 }
 
 fn invalid(what: &str) -> Failure {

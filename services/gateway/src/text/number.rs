@@ -19,7 +19,7 @@ pub enum NumberError {
     #[error("must be a decimal integer such as 13 or -7: an optional minus and the digits 0 to 9")]
     NotAnInteger,
     /// The magnitude has more than [`MAX_BITS`] bits.
-    #[error("must have at most 4096 bits, that is 1234 digits or less")]
+    #[error("must have at most 4096 bits: all of 1233 digits have, and those of 1234 digits below 2^4096")]
     TooLarge,
 }
 
