@@ -20,6 +20,7 @@ Exit codes:
   3  outcome unknown: the id and what to do next are printed
   4  not authenticated, or the card is locked
   5  not available, and provably nothing happened
+A result that cannot be written to standard output is 5 of a command that only reads, and 3 of any other.
 
 Examples:
   atm-cli demo                                  the whole story in one process
@@ -59,7 +60,8 @@ pub(crate) struct Global {
     /// The machine's name, 1 to 32 characters of A-Z a-z 0-9 . _ - [default: made from the terminal key].
     #[arg(long, global = true, env = "ATM_ID", value_name = "NAME")]
     pub(crate) atm_id: Option<String>,
-    /// The longest that one key press may take, retries included, such as 10s, 500ms or 1m.
+    /// The longest that one key press may take, retries included: 100ms to 1h, such as 10s, 500ms or 1m. `admin import`
+    /// may take a minute for each call, or this if it is longer.
     #[arg(
         long, global = true, env = "ATM_DEADLINE", value_name = "TIME", default_value = "10s",
         value_parser = parse_duration
@@ -183,10 +185,8 @@ mod tests {
     #[test]
     fn every_command_has_examples_in_its_help() {
         fn check(command: &clap::Command) {
-            if command.get_subcommands().next().is_none() {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("atm-cli "), "{} has no example", command.get_name());
-            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("\n  atm-cli "), "{} has no example", command.get_name());
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());

@@ -199,6 +199,8 @@ fn an_id_that_only_the_bank_knows_is_answered_and_never_dispensed() {
     let other = Atm::new(&house.gateway);
     let (code, json) = other.run_json(&arguments);
     assert_eq!((code, text(&json, "reason")), (2, "id_reused".into()));
+    let said = Atm::new(&house.gateway).run(&arguments);
+    assert!(said.stderr.contains("used before for something else (by another machine)"), "{said:?}");
     assert_eq!(house.balance(&customer).0, "900.00");
 }
 
@@ -244,6 +246,8 @@ fn what_the_machine_cannot_pay_is_wrong_use_names_the_nearest_amounts_and_needs_
             let said = atm.run(&[command, "10.50", "--card", &customer.card]);
             assert!(said.stderr.contains("10.00 BDT and 11.00 BDT"), "{said:?}");
         }
+        let said = atm.run(&["deposit", "90000000000000000", "--card", &customer.card]);
+        assert!(said.code == 2 && said.stderr.contains("more than this machine can count"), "{said:?}");
         let said = atm.run(&["withdraw", "500000", "--card", &customer.card]);
         assert!(said.code == 2 && said.stderr.contains("100000.00 BDT"), "{said:?}");
         atm.behind(&house.gateway);
@@ -391,9 +395,11 @@ fn a_transaction_can_be_looked_up_and_fenced_off() {
     let plain = atm.run(&["transaction", "cancel", &never, "--card", &customer.card]);
     assert!(plain.code == 0 && plain.stdout.contains("It is cancelled."), "{plain:?}");
     assert_eq!(plain.stderr, "");
-    let (code, json) =
-        atm.run_json(&["withdraw", "100", "--card", &customer.card, "--transaction-id", &never]);
+    let burnt = ["withdraw", "100", "--card", &customer.card, "--transaction-id", &never];
+    let (code, json) = atm.run_json(&burnt);
     assert_eq!((code, text(&json, "status")), (1, "cancelled".into()));
+    let plain = atm.run(&burnt);
+    assert!(plain.stderr.contains("The transaction is cancelled. Nothing was moved"), "{plain:?}");
     let (code, json) = atm.run_json(&["transaction", "cancel", &never, "--card", &stranger.card]);
     assert_eq!((code, json["status"].as_str()), (0, Some("cancelled")), "{json}");
     assert_eq!(house.balance(&customer).0, "900.00");

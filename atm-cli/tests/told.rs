@@ -277,3 +277,44 @@ fn ended(house: &'static House, customer: &Customer, pass: u32, signal: &str) ->
     };
     (said, atm)
 }
+
+#[test]
+fn what_cannot_be_written_to_standard_output_is_no_success() {
+    let house = house();
+    let (customer, other) = (house.customer("1000"), house.customer("0"));
+    let atm = Atm::new(&house.gateway);
+    let full = |command: &mut Command| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let of = ["--card", &customer.card];
+    for (command, code) in [
+        (&["balance"][..], 5),
+        (&["statement"], 5),
+        (&["deposit", "1"], 3),
+        (&["transfer", "1", "--to", &other.account], 3),
+    ] {
+        for mode in [&[][..], &["--json"]] {
+            let (got, said) = full(&mut atm.command(&[command, &of, mode].concat()));
+            assert_eq!(got, Some(code), "{command:?}: {said}");
+            assert!(said.contains("cannot be written") && said.contains("No space left"), "{said}");
+            assert_eq!(code == 3, said.contains("transaction show"), "the id and what to do next: {said}");
+        }
+    }
+    assert_eq!(full(&mut atm.command(&["text", "prime", "13"])).0, Some(5));
+    let mut trial = atm.command(&["admin", "trial-balance", "--json", "--operator-token-file"]);
+    assert_eq!(full(trial.arg(&house.operator_token_file)).0, Some(5));
+    // What is no success anyway keeps its own code.
+    assert_eq!(full(&mut atm.command(&["withdraw", "5000", "--card", &customer.card])).0, Some(1));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_says_why() {
+    let atm = Atm::new("http://127.0.0.1:1");
+    for command in [&["withdraw", "1", "--card", "123456789"][..], &["recover"], &["dispenser", "status"]] {
+        let said = said(atm.command(command).args(["--state", "/dev/null/atm"]));
+        assert_eq!(said.code, 5, "{said:?}");
+        assert!(said.stderr.contains("/dev/null/atm") && said.stderr.contains("Not a directory"), "{said:?}");
+    }
+}

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::device::{self, CashDevice, CashUnits, DeviceError, Fault, Notes, Simulated};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_causes};
 use crate::output::Table;
 
 const STATUS_EXAMPLES: &str = "\
@@ -24,8 +24,14 @@ Examples:
 
 The device is simulated. What is set here happens once, to the next dispense.";
 
+const EXAMPLES: &str = "\
+Examples:
+  atm-cli dispenser status
+  atm-cli dispenser fault jam-stack";
+
 /// Look at the cash device, or make it fail.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct DispenserArgs {
     #[command(subcommand)]
     command: DispenserCommand,
@@ -43,6 +49,12 @@ enum DispenserCommand {
         #[arg(value_name = "KIND", value_parser = faults())]
         fault: Fault,
     },
+}
+
+impl DispenserArgs {
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self.command, DispenserCommand::Status)
+    }
 }
 
 fn faults() -> impl TypedValueParser<Value = Fault> {
@@ -69,11 +81,11 @@ pub(crate) fn run(context: &Context, args: &DispenserArgs) -> Result<Exit, Failu
 }
 
 fn failure(error: &DeviceError) -> Failure {
-    Failure::new(Exit::Unavailable, "device", error.to_string())
+    Failure::new(Exit::Unavailable, "device", with_causes(error))
 }
 
 fn locked(error: &LockError) -> Failure {
-    Failure::new(Exit::Unavailable, "journal_locked", error.to_string())
+    Failure::new(Exit::Unavailable, "journal_locked", with_causes(error))
 }
 
 #[derive(Serialize)]

@@ -35,7 +35,7 @@ use crate::device::Simulated;
 use crate::exit::{Exit, Failure, with_causes};
 use crate::flow::{self, Machine, Parts};
 use crate::journal::{self, Journal};
-use crate::output::Screen;
+use crate::output::{self, Screen};
 use crate::pin::Pin;
 use crate::simulation::Surroundings;
 use crate::terminal::Terminal;
@@ -78,10 +78,42 @@ pub(crate) fn run(cli: Cli) -> Exit {
             return show(&context, &Failure::unavailable(format!("no runtime: {error}")));
         }
     };
+    let unheard = exit_unheard(&cli.command);
     let done = runtime.block_on(telemetry::scope(context.trace, dispatch(cli.command, &context)));
     // Whatever still runs in the background (a connection, a name look-up) is nothing to wait for.
     runtime.shutdown_background();
-    done.unwrap_or_else(|failure| show(&context, &failure))
+    let exit = done.unwrap_or_else(|failure| show(&context, &failure));
+    match output::lost() {
+        // Any other code says already that there is something to look at.
+        Some(why) if exit == Exit::Done => {
+            context.screen.error(&format!("the result cannot be written to standard output: {why}"));
+            unheard
+        }
+        Some(_) | None => exit,
+    }
+}
+
+/// What a command ends with that did everything but could not say so: its outcome is unknown to whoever waits for it,
+/// unless nothing happened at all.
+fn exit_unheard(command: &Command) -> Exit {
+    let only_reads = match command {
+        Command::Balance(_)
+        | Command::Statement(_)
+        | Command::Text(_)
+        | Command::Demo(_)
+        | Command::CrashPoints(_) => true,
+        Command::Transaction(args) => args.only_reads(),
+        Command::Dispenser(args) => args.only_reads(),
+        Command::Admin(args) => args.only_reads(),
+        // What it printed when it began was for people.
+        Command::Serve(_) => return Exit::Done,
+        Command::Withdraw(_)
+        | Command::Deposit(_)
+        | Command::Transfer(_)
+        | Command::Pin(_)
+        | Command::Recover(_) => false,
+    };
+    if only_reads { Exit::Unavailable } else { Exit::Unknown }
 }
 
 /// Runs a command where everything is simulated; `serve` and `demo` are not for there.

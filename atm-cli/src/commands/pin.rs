@@ -21,8 +21,13 @@ Examples:
 Exit code 0: the new PIN is set. Exit code 3: the bank did not say so, and either PIN may be the right one; the new \
 one is the better guess.";
 
+const EXAMPLES: &str = "\
+Example:
+  atm-cli pin change --card 123456789";
+
 /// Change the PIN of a card.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct PinArgs {
     #[command(subcommand)]
     command: PinCommand,

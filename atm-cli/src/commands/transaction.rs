@@ -28,8 +28,14 @@ Exit code 0: it was not applied and never will be. Exit code 1: it has an outcom
 Exit code 3: the bank was not heard, or let nobody in, and the transaction may have taken place before; run it again. \
 Only the machine that began a transaction can cancel it, and not once its cash was presented.";
 
+const EXAMPLES: &str = "\
+Examples:
+  atm-cli transaction show 0190b5f0-7c1e-7a3b-9d55-0242ac120002 --card 123456789
+  atm-cli transaction cancel 0190b5f0-7c1e-7a3b-9d55-0242ac120002 --card 123456789";
+
 /// Look a transaction up, or fence it off.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct TransactionArgs {
     #[command(subcommand)]
     command: TransactionCommand,
@@ -52,6 +58,12 @@ struct OneArgs {
     id: TransactionId,
     #[command(flatten)]
     card: CardArgs,
+}
+
+impl TransactionArgs {
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self.command, TransactionCommand::Show(_))
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: &TransactionArgs) -> Result<Exit, Failure> {

@@ -235,6 +235,10 @@ fn cannot_pay(amount: Money, nearest: CannotPay) -> Failure {
 fn cannot_be_paid_in(amount: Money) -> Failure {
     // The smallest piece is one major unit.
     let unit = device::denominations(amount.currency()).last().unwrap_or(1);
+    if amount.minor_units() % unit == 0 {
+        let message = format!("{amount} is more than this machine can count");
+        return Failure::new(Exit::WrongUse, "amount_not_payable", message).assuring("nothing was sent");
+    }
     let below = amount.minor_units() - amount.minor_units() % unit;
     let nearest = CannotPay { below: (below > 0).then_some(below), above: below.checked_add(unit) };
     cannot(&format!("there are no notes and coins for {amount}"), amount.currency(), nearest)

@@ -9,7 +9,7 @@ use atm_proto::gateway::{GetTransactionResponse, Outcome};
 use atm_proto::types::{DeclineReason, TransactionState};
 use atm_rpc::retry::RetryError;
 use atm_types::Money;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::client::Answer;
 use crate::exit::Exit;
@@ -21,7 +21,7 @@ pub(super) enum Failed {
     /// No attempt left this machine.
     NotSent,
     /// The id is taken by something else, so this request never was and never will be applied.
-    IdReused { message: String },
+    IdReused { how: String },
     /// The only attempt was refused before it reached the ledger. That speaks for the copy that was answered: the
     /// network may have made another one, which was let in. Only the fence makes it definite.
     TurnedAway { exit: Exit, reason: &'static str, message: String },
@@ -36,7 +36,7 @@ pub(super) fn failed(error: &RetryError) -> Failed {
     let single = error.attempts == 1 && !error.deadline_over;
     match error.status.code() {
         _ if !error.maybe_sent => Failed::NotSent,
-        Code::AlreadyExists => Failed::IdReused { message },
+        Code::AlreadyExists => Failed::IdReused { how: used_how(&error.status) },
         Code::Unauthenticated if single => {
             Failed::TurnedAway { exit: Exit::NotAuthenticated, reason: "not_authenticated", message }
         }
@@ -48,6 +48,16 @@ pub(super) fn failed(error: &RetryError) -> Failed {
         }
         _ if error.deadline_over => Failed::Indefinite { reason: "no_answer".to_owned() },
         code => Failed::Indefinite { reason: format!("status_{}", code_name(code)) },
+    }
+}
+
+/// How an id was used before, by the answer that says that it was.
+pub(super) fn used_how(status: &Status) -> String {
+    match atm_rpc::status::metadata(status, "field").as_deref() {
+        // That is all that anybody is told of another machine's transaction.
+        Some("transaction_id") => "by another machine".to_owned(),
+        Some(field) => format!("its {field} differs"),
+        None => status.message().to_owned(),
     }
 }
 

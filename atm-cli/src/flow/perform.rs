@@ -75,8 +75,8 @@ impl Machine {
                     self.close(intent.id, &Event::NotSent, deadline).await?;
                     return Err(not_sent(&error).about(intent.id));
                 }
-                Failed::IdReused { message } => {
-                    let failure = refused(Exit::WrongUse, "id_reused", &message).about(intent.id);
+                Failed::IdReused { how } => {
+                    let failure = id_reused(intent.id, &how);
                     let event = Event::Refused { reason: failure.reason.to_owned() };
                     self.close(intent.id, &event, deadline).await?;
                     return Err(failure);

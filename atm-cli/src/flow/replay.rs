@@ -36,7 +36,7 @@ impl Machine {
         match self.send(session, intent, deadline).await {
             Ok(answer) => Ok(Some(receipt(intent, &known, &answer))),
             Err(error) if error.status.code() == Code::AlreadyExists => {
-                Err(id_reused(intent.id, error.status.message()))
+                Err(id_reused(intent.id, &judge::used_how(&error.status)))
             }
             Err(error) => {
                 let message = format!(

@@ -67,7 +67,10 @@ impl Columns {
         pin_later: bool,
     ) -> Result<ImportRow, Vec<Problem>> {
         if record.len() != self.width {
-            let what = format!("it has {} fields, the header has {}", record.len(), self.width);
+            // Everything up to the next quote, or to the end of the file, is one field then.
+            let open = record.iter().any(|field| field.contains('\n'));
+            let hint = if open { "; a quote in it is not closed" } else { "" };
+            let what = format!("it has {} fields, the header has {}{hint}", record.len(), self.width);
             return Err(vec![Problem { line, column: "", what }]);
         }
         let mut check = Check { columns: self, record, line, problems: Vec::new() };
@@ -141,8 +144,11 @@ impl Check<'_> {
         }
         match text.parse() {
             Ok(currency) if currency == default => currency,
-            Ok(_) => {
-                self.wrong("currency", format!("this bank's currency is {default}"));
+            Ok(currency) => {
+                self.wrong(
+                    "currency",
+                    format!("this import is in {default}: give --currency {currency} if that is the bank's"),
+                );
                 default
             }
             Err(error) => {

@@ -57,7 +57,7 @@ fn every_problem_of_every_line_is_told_with_line_and_column() {
     for expected in [
         "line 2, column account: it needs 1 to 34 characters",
         "line 3, column name: it needs 1 to 100 characters",
-        "line 3, column currency: this bank's currency is BDT",
+        "line 3, column currency: this import is in BDT: give --currency USD if",
         "line 3, column opening_balance: it must be a decimal amount",
         "line 3, column overdraft_limit: it must not be negative",
         "line 3, column daily_withdrawal_limit: it has more than 2 decimals",
@@ -69,6 +69,12 @@ fn every_problem_of_every_line_is_told_with_line_and_column() {
         assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}\nin {found:#?}");
     }
     assert_eq!(found.len(), 10, "{found:#?}");
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_named() {
+    let text = format!("{HEADER}A,\"Anna,12345678,1234,1,,,\nB,Bert,87654321,1234,1,,,\n");
+    assert_eq!(problems(&text), ["line 2: it has 2 fields, the header has 8; a quote in it is not closed"]);
 }
 
 #[test]

@@ -9,7 +9,8 @@ mod money;
 mod story;
 mod table;
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -23,8 +24,16 @@ const ALARM: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const QUIET: Style = Style::new().dimmed();
 
-/// Both output streams. Failing to write to them changes nothing about what happened to the money, so such
-/// failures are ignored: the exit code still tells.
+/// Why a result could not be written to standard output, of the first that could not.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Why this process could not write all of its results; nothing if it could, or if the reader had had enough.
+pub(crate) fn lost() -> Option<&'static str> {
+    LOST.get().map(String::as_str)
+}
+
+/// Both output streams. Failing to write to them changes nothing about what happened to the money, so a command goes on;
+/// in the end its exit code says that somebody is without the result ([`lost`]).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
     json: bool,
@@ -43,7 +52,7 @@ impl Screen {
     /// A result for people; nothing in JSON mode.
     pub(crate) fn result(self, line: &str) {
         if !self.json && !keep_line(line) {
-            let _ = writeln!(anstream::stdout(), "{line}");
+            written(writeln!(anstream::stdout(), "{line}"));
         }
     }
 
@@ -58,7 +67,7 @@ impl Screen {
             && let Ok(text) = serde_json::to_string(object)
             && !capture::keep(|shown| shown.object = Some(text.clone()))
         {
-            let _ = writeln!(std::io::stdout(), "{text}");
+            written(writeln!(io::stdout(), "{text}"));
         }
     }
 
@@ -75,6 +84,15 @@ impl Screen {
     /// What a person has to look into.
     pub(crate) fn alarm(self, line: &str) {
         beside(&format!("{ALARM}ALARM:{ALARM:#} {line}"));
+    }
+}
+
+fn written(done: io::Result<()>) {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            LOST.get_or_init(|| error.to_string());
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 

@@ -185,6 +185,12 @@ impl Receipt {
             );
         }
         screen.result(&format!("Transaction {}", self.id));
+        if super::lost().is_some() {
+            screen.note(&format!(
+                "The receipt of transaction {} was not written; `atm-cli transaction show {} --card N` tells it.",
+                self.id, self.id
+            ));
+        }
     }
 
     fn amount_text(&self) -> String {
@@ -195,6 +201,7 @@ impl Receipt {
         let amount = self.amount_text();
         let reason = self.reason.as_deref().map_or_else(|| "no reason given".to_owned(), explain);
         let what = self.kind.map_or("transaction", Kind::name);
+        let of = self.amount.map_or_else(String::new, |amount| format!(" of {amount}"));
         let repeated = self.when != When::Now;
         match self.status {
             Status::Captured | Status::CapturePending if repeated => {
@@ -209,12 +216,15 @@ impl Receipt {
             }
             Status::Posted if self.kind == Some(Kind::Transfer) => format!("Transferred {amount}."),
             Status::Posted => format!("Deposited {amount}."),
-            Status::Declined => format!("The {what} of {amount} was declined: {reason}. Nothing was moved."),
-            Status::Cancelled => {
-                format!("The {what} of {amount} is cancelled ({reason}). Nothing was moved.")
+            Status::Declined => format!("The {what}{of} was declined: {reason}. Nothing was moved."),
+            Status::Cancelled if self.reason.as_deref() == Some("cancelled") => {
+                format!(
+                    "The {what}{of} is cancelled. Nothing was moved, and nothing ever will be under this id."
+                )
             }
+            Status::Cancelled => format!("The {what}{of} is cancelled ({reason}). Nothing was moved."),
             Status::Unknown => {
-                format!("The outcome of the {what} of {amount} is not known: transaction {}.", self.id)
+                format!("The outcome of the {what}{of} is not known: transaction {}.", self.id)
             }
         }
     }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process works in it.
-    #[error("{} is in use by process {}", .directory.display(), .pid.map_or("unknown".to_owned(), |pid| pid.to_string()))]
+    #[error("{} is in use by {}", .directory.display(), .pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
     Held {
         /// The directory.
         directory: PathBuf,

@@ -83,6 +83,11 @@ pub fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
 }
 
+/// A value beside that reason (`ErrorInfo.metadata`).
+pub fn metadata(status: &Status, key: &str) -> Option<String> {
+    status.get_details_error_info().filter(|info| info.domain == DOMAIN)?.metadata.remove(key)
+}
+
 /// The first field that the server found at fault (`BadRequest`).
 pub fn violated_field(status: &Status) -> Option<String> {
     status.get_details_bad_request()?.field_violations.into_iter().next().map(|violation| violation.field)

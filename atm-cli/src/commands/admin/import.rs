@@ -23,7 +23,10 @@ Examples:
 The file is comma- or tab-separated with a header. Columns: account, name, opening_balance, and optionally card, \
 pin, currency, overdraft_limit, daily_withdrawal_limit. Lines that begin with # are comments. The whole file is \
 checked before anything is sent. A repeat completes what is missing and posts nothing twice, so after any \
-interruption just run it again.";
+interruption just run it again.
+
+It goes out in calls of 500 rows, or of 8 where there are PINs. Each may take a minute, or the --deadline if that is \
+longer; the whole takes as long as it takes.";
 
 /// Open accounts and issue cards from a file.
 #[derive(Debug, Args)]

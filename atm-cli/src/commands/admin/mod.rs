@@ -24,14 +24,22 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use crate::client::{AdminClient, attempts, read_failure};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_causes};
 use crate::flow::{self, Machine};
 
 /// Operators' commands.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Operators show a token, not a card: give --operator-token-file, or set ATM_OPERATOR_TOKEN_FILE. `atm-cli serve \
---data DIR` makes it as DIR/operator.token; it must be readable by its owner only.")]
+--data DIR` makes it as DIR/operator.token; it must be readable by its owner only.
+
+Examples:
+  export ATM_OPERATOR_TOKEN_FILE=bank/operator.token
+  atm-cli admin import examples/accounts.csv
+  atm-cli admin unblock-card --card 123456789
+  atm-cli admin load 1000=50
+  atm-cli admin reconcile
+  atm-cli admin trial-balance")]
 pub(crate) struct AdminArgs {
     /// The file with the operator's token, mode 0600.
     #[arg(long, global = true, env = "ATM_OPERATOR_TOKEN_FILE", value_name = "FILE")]
@@ -59,6 +67,30 @@ enum AdminCommand {
     ReleaseTerminal(machines::ReleaseTerminalArgs),
     TrialBalance(trial_balance::TrialBalanceArgs),
     Verify(verify::VerifyArgs),
+}
+
+impl AdminArgs {
+    pub(super) fn only_reads(&self) -> bool {
+        match self.command {
+            AdminCommand::Suspects(_)
+            | AdminCommand::Suspect(_)
+            | AdminCommand::Reconcile(_)
+            | AdminCommand::TrialBalance(_)
+            | AdminCommand::Verify(_) => true,
+            AdminCommand::OpenAccount(_)
+            | AdminCommand::IssueCard(_)
+            | AdminCommand::BlockCard(_)
+            | AdminCommand::UnblockCard(_)
+            | AdminCommand::Import(_)
+            | AdminCommand::InitSecrets(_)
+            | AdminCommand::Load(_)
+            | AdminCommand::Unload(_)
+            | AdminCommand::Count(_)
+            | AdminCommand::Resolve(_)
+            | AdminCommand::ForgetStart(_)
+            | AdminCommand::ReleaseTerminal(_) => false,
+        }
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: AdminArgs) -> Result<Exit, Failure> {
@@ -109,7 +141,7 @@ fn client(context: &Context, token_file: &Path) -> Result<AdminClient, Failure> 
     let token = match &context.surroundings {
         Some(surroundings) => surroundings.operator_token.clone(),
         None => BearerToken::load(token_file)
-            .map_err(|error| Failure::invalid(format!("--operator-token-file: {error}")))?,
+            .map_err(|error| Failure::invalid(format!("--operator-token-file: {}", with_causes(&error))))?,
     };
     AdminClient::new(context.way(), token, context.global.deadline)
 }

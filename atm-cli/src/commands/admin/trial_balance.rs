@@ -1,9 +1,11 @@
 //! `admin trial-balance`: do debits equal credits?
 
 use atm_proto::gateway::{GetTrialBalanceResponse, TrialBalanceLine};
+use atm_rpc::retry::RetryError;
 use atm_types::{Currency, Money};
 use clap::Args;
 use serde::Serialize;
+use tonic::Code;
 
 use super::super::Context;
 use crate::client::{AdminClient, read_failure};
@@ -14,7 +16,8 @@ const EXAMPLES: &str = "\
 Example:
   atm-cli admin trial-balance --json
 
-Exit code 0: debits equal credits in every currency. Exit code 1: they do not.";
+Exit code 0: debits equal credits in every currency. Exit code 1: they do not, or the \
+books cannot be read.";
 
 /// Sum all accounts by kind and currency.
 #[derive(Debug, Args)]
@@ -44,7 +47,7 @@ pub(super) async fn run(
     client: &AdminClient,
     _args: &TrialBalanceArgs,
 ) -> Result<Exit, Failure> {
-    let answer = client.trial_balance().await.map_err(|error| read_failure(&error))?;
+    let answer = client.trial_balance().await.map_err(|error| failure(&error))?;
     show(context, &answer);
     if answer.balanced {
         context.screen.good("Balanced: debits equal credits.");
@@ -52,6 +55,24 @@ pub(super) async fn run(
     } else {
         context.screen.alarm("NOT balanced: debits and credits differ.");
         Ok(Exit::Declined)
+    }
+}
+
+/// The ledger answers so when a row is damaged; its own log names the row.
+fn failure(error: &RetryError) -> Failure {
+    // Without the reason it may be the network's own word for a connection that broke.
+    let internal = atm_rpc::status::reason(&error.status).as_deref() == Some("INTERNAL");
+    match error.status.code() {
+        code if code == Code::DataLoss || code == Code::Internal && internal => Failure::new(
+            Exit::Declined,
+            "books_unreadable",
+            format!(
+                "the books cannot be read, so nothing is known of their balance: {}. `atm-cli admin verify` looks at \
+                 every step, and the ledger's log names what is damaged",
+                error.status.message()
+            ),
+        ),
+        _ => read_failure(error),
     }
 }
 
@@ -113,7 +134,27 @@ fn sum_to_decimal(minor_units: &str, currency_code: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Status;
+
     use super::*;
+
+    #[test]
+    fn books_that_cannot_be_read_are_no_books_that_were_not_asked_for() {
+        let told = |status: Status| {
+            failure(&RetryError { status, attempts: 1, maybe_sent: true, deadline_over: false })
+        };
+        let internal = atm_rpc::status::with_reason(Code::Internal, "internal error 42", "INTERNAL", &[]);
+        for status in [internal, Status::data_loss("internal error 42")] {
+            let failure = told(status);
+            assert_eq!((failure.exit, failure.reason), (Exit::Declined, "books_unreadable"));
+            assert!(failure.message.contains("internal error 42"), "{failure}");
+        }
+        for status in [Status::unavailable("gone"), Status::internal("h2 protocol error")] {
+            let silent = told(status);
+            assert_eq!(silent.exit, Exit::Unavailable);
+            assert!(silent.message.contains("1 attempt)"), "{silent}");
+        }
+    }
 
     #[test]
     fn sums_are_shown_in_major_units_even_beyond_64_bits() {
