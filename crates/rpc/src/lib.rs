@@ -17,6 +17,7 @@ pub mod limits;
 pub mod network;
 pub mod panics;
 pub mod process;
+pub mod reserve;
 pub mod retry;
 pub mod server;
 pub mod status;

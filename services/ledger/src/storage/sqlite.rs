@@ -9,7 +9,6 @@
 mod account_row;
 mod acknowledged;
 mod commit;
-mod reserve;
 mod rows;
 
 use std::fs::{File, OpenOptions};
@@ -20,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atm_ledger_core::Account;
+use atm_rpc::reserve::Reserve;
 use atm_types::{AccountId, TransactionId};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -29,7 +29,6 @@ use super::{
     StoredStep, View,
 };
 use acknowledged::Acknowledged;
-use reserve::Reserve;
 
 /// The database's file in the data directory.
 pub const DATABASE_FILE: &str = "ledger.db";
