@@ -3,10 +3,12 @@
 //! The order is what makes it safe:
 //! 1. hold the card, so that two guesses at it never run side by side;
 //! 2. look the attempt up: another terminal's machine, or a start of it whose place was taken, is refused, what
-//!    was answered before is answered again, and a locked card is refused; none of this costs a hash or a count;
+//!    was answered before is answered again, and a locked card is refused, and so is everybody while the disk is full;
+//!    none of this costs a hash or a count;
 //! 3. get a permit to hash, or be refused at once;
 //! 4. hash, then commit outcome and count in one transaction, then answer. From here on the caller cannot
-//!    stop it any more, and it learns nothing before the count is durable.
+//!    stop it any more, and it learns nothing before the count is durable. A disk that is full only now has room kept
+//!    for that: otherwise guesses would be free, and a stopwatch could tell the right one.
 //!
 //! A number that is nobody's card takes the same way at the same cost, and is counted and locked alike.
 
@@ -68,6 +70,7 @@ enum Refused {
     TerminalMismatch,
     StaleBoot,
     TooManyMachines,
+    DiskFull,
 }
 
 /// What a transaction came to: an outcome that is recorded now, or a refusal that left nothing behind.
@@ -151,8 +154,13 @@ impl Auth {
                 Some(card) => (card.wrong_pins, card.pin),
                 None => (rows.unknown_number(&key)?, None),
             };
-            let locked = wrong_pins.is_locked();
-            Ok(if locked { Looked::Refused(Refused::CardLocked) } else { Looked::Verify(stored) })
+            Ok(if wrong_pins.is_locked() {
+                Looked::Refused(Refused::CardLocked)
+            } else if !rows.has_room() {
+                Looked::Refused(Refused::DiskFull)
+            } else {
+                Looked::Verify(stored)
+            })
         });
         Ok(looked.await?)
     }
@@ -192,7 +200,7 @@ impl Auth {
         };
         let (atm_id, attempt_id) = (settling.press.atm_id.clone(), settling.press.attempt_id);
         fault_point!("AUTH_BEFORE_ATTEMPT");
-        let settled = match self.store.transaction(move |rows| settling.commit(rows)).await {
+        let settled = match self.store.vital_transaction(move |rows| settling.commit(rows)).await {
             Err(_) if planted(Bug::AnswerBeforeTheCount) && !right => Ok(Outcome::Wrong),
             Err(_) if planted(Bug::ChangeIsToldBeforeItIsStored) && is_change => Ok(Outcome::Changed),
             settled => settled?,
@@ -221,7 +229,7 @@ struct Settling {
 impl Settling {
     /// Counts the attempt and records its outcome. The card is read again: an operator may have blocked it
     /// meanwhile.
-    fn commit(self, rows: &mut dyn Rows) -> Result<Settled, StorageError> {
+    fn commit(&self, rows: &mut dyn Rows) -> Result<Settled, StorageError> {
         let outcome = match rows.card(&self.key)? {
             None => {
                 let wrong_pins = rows.unknown_number(&self.key)?.and_one();
@@ -262,7 +270,7 @@ impl Settling {
         };
         rows.put_attempt(&Attempt {
             number_key: self.key,
-            atm_id: self.press.atm_id,
+            atm_id: self.press.atm_id.clone(),
             attempt_id: self.press.attempt_id,
             tag: self.tag,
             time: self.now,
@@ -313,6 +321,7 @@ impl From<Refused> for Failure {
             Refused::TerminalMismatch => Self::TerminalMismatch,
             Refused::StaleBoot => Self::StaleBoot,
             Refused::TooManyMachines => Self::TooManyMachines,
+            Refused::DiskFull => Self::Storage(StorageError::Full),
         }
     }
 }

@@ -68,7 +68,10 @@ impl Auth {
         }
         // Only what is missing is hashed: an import that is run again costs nothing for what it finds done.
         let asked: Vec<_> = cards.iter().map(|card| (card.number_key, card.account_id)).collect();
-        let missing = self.store.transaction(move |rows| lack_a_pin(rows, &asked)).await?;
+        let missing = self.store.transaction(move |rows| {
+            if rows.has_room() { lack_a_pin(rows, &asked).map(Some) } else { Ok(None) }
+        });
+        let missing = missing.await?.ok_or(StorageError::Full)?;
         let hashes = pins.into_iter().zip(missing).map(|(pin, missing)| {
             let pin = pin.filter(|_| missing);
             async move {
@@ -101,7 +104,7 @@ impl Auth {
     ) -> Result<(CardId, Timestamp), Failure> {
         let (key, now, auth) = (self.keys.number_key(number), self.clock.now(), Arc::clone(self));
         self.to_the_end(async move {
-            let blocked = auth.store.transaction(move |rows| {
+            let blocked = auth.store.vital_transaction(move |rows| {
                 let given = once(rows, id, Order::BlockCard(key), |rows| blocked(rows, &key, now))?;
                 Ok((given, rows.card(&key)?))
             });
@@ -124,7 +127,7 @@ impl Auth {
         number: &CardNumber,
     ) -> Result<CardId, Failure> {
         let (key, now) = (self.keys.number_key(number), self.clock.now());
-        let unblocked = self.store.transaction(move |rows| {
+        let unblocked = self.store.vital_transaction(move |rows| {
             let given = once(rows, id, Order::UnblockCard(key), |rows| unblocked(rows, &key, now))?;
             Ok((given, rows.card(&key)?))
         });

@@ -42,7 +42,7 @@ pub(crate) enum Failure {
     /// The id of an order was used before, for another one.
     #[error("the order's id was used before for another order")]
     OrderIdReused,
-    /// Storage failed; whether the attempt was counted is unknown.
+    /// Storage failed; whether the attempt was counted is unknown, unless the disk was full: then it was not.
     #[error("storage failed")]
     Storage(#[from] StorageError),
     /// A PIN could not be hashed; not counted.

@@ -29,7 +29,7 @@ impl Auth {
         let (now, auth) = (self.clock.now(), Arc::clone(self));
         self.to_the_end(async move {
             fault_point!("AUTH_BEFORE_REVOCATION");
-            let revocation = auth.store.transaction(move |rows| {
+            let revocation = auth.store.vital_transaction(move |rows| {
                 let expire_time = rows.session_expiry(session_id)?;
                 let revocation = Revocation {
                     target: RevocationTarget::Session(session_id),
@@ -64,7 +64,8 @@ impl Auth {
         Ok((relevant, receiver))
     }
 
-    /// Erases attempts, sessions and revocations whose time is over, from the log of earlier writes too.
+    /// Erases attempts, sessions and revocations whose time is over, from the log of earlier writes too; and looks
+    /// whether a disk that was full has room again.
     pub(crate) async fn sweep(&self) -> Result<(), Failure> {
         let now = self.clock.now();
         let expiry = Expiry {
@@ -72,10 +73,10 @@ impl Auth {
             attempts_from: now.saturating_add(REMEMBERED),
             sessions_before: before(now, KEPT),
         };
-        if self.store.transaction(move |rows| rows.erase(expiry)).await? > 0 {
+        if self.store.vital_transaction(move |rows| rows.erase(expiry)).await? > 0 {
             self.store.scrub().await?;
         }
-        Ok(())
+        Ok(self.store.look_for_room().await?)
     }
 }
 

@@ -45,7 +45,7 @@ impl Auth {
         self.to_the_end(async move {
             let name = atm_id.clone();
             fault_point!("AUTH_BEFORE_SIGN_ON");
-            let signed = auth.store.transaction(move |rows| signed_on(rows, &name, terminal_id, &boot, now));
+            let signed = auth.store.vital_transaction(move |rows| signed_on(rows, &name, terminal_id, &boot, now));
             let signed = signed.await?;
             fault_point!("AUTH_SIGN_ON");
             match signed {
@@ -84,9 +84,9 @@ impl Auth {
     /// how many machines that were.
     pub(crate) async fn forget_start(&self, id: OrderId, atm_id: Option<AtmId>) -> Result<u64, Failure> {
         let (now, name) = (self.clock.now(), atm_id.clone());
-        let forgotten = self.store.transaction(move |rows| match name {
+        let forgotten = self.store.vital_transaction(move |rows| match &name {
             Some(atm_id) => once(rows, id, Order::ForgetStart(atm_id.clone()), |rows| {
-                let machine = rows.terminal(&atm_id)?.map(|terminal| (atm_id, terminal));
+                let machine = rows.terminal(atm_id)?.map(|terminal| (atm_id.clone(), terminal));
                 forgotten(rows, machine.as_slice(), now)
             }),
             None => once(rows, id, Order::ForgetAllStarts, |rows| {
@@ -115,7 +115,7 @@ impl Auth {
         let (now, auth) = (self.clock.now(), Arc::clone(self));
         self.to_the_end(async move {
             let name = atm_id.clone();
-            let released = auth.store.transaction(move |rows| {
+            let released = auth.store.vital_transaction(move |rows| {
                 once(rows, id, Order::ReleaseTerminal(name.clone()), |rows| released(rows, &name, now))
             });
             let (done, new) = released.await?.done()?;

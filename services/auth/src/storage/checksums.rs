@@ -78,13 +78,15 @@ const SUM: &str = "sum_of_checksums";
 /// The rows of an open transaction.
 pub(super) struct CheckedRows<'a> {
     connection: &'a Connection,
+    /// Whether there is room on the disk for more than what has to go on when it is full.
+    pub(super) has_room: bool,
     /// By how much this transaction has changed the sum of all checksums.
     change: Cell<i64>,
 }
 
 impl<'a> CheckedRows<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
-        Self { connection, change: Cell::new(0) }
+        Self { connection, has_room: true, change: Cell::new(0) }
     }
 
     /// All rows that `condition` selects, with the columns of the table in their order; `read` is shown none that is

@@ -110,6 +110,8 @@ impl Backend for MemoryStore {
     fn scrub(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
+
+    fn look_for_room(&mut self) {}
 }
 
 type AttemptKey = (NumberKey, AtmId, AttemptId, [u8; 32]);
@@ -129,6 +131,10 @@ struct MemoryRows {
 }
 
 impl Rows for MemoryRows {
+    fn has_room(&self) -> bool {
+        true
+    }
+
     fn meta(&mut self, name: Meta) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.meta.get(&name).cloned())
     }

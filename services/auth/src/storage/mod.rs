@@ -10,6 +10,8 @@ mod checksums;
 mod checksums_tests;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod full_disk_tests;
 mod memory;
 mod sqlite;
 mod sqlite_rows;
@@ -38,6 +40,9 @@ pub enum StorageError {
     /// Nobody knows whether the transaction is durable. Storage stops; the process has to be started again.
     #[error("a commit failed")]
     Commit(#[source] Box<dyn Error + Send + Sync>),
+    /// The disk is full: the transaction was rolled back; nothing happened.
+    #[error("the disk is full")]
+    Full,
     /// The transaction was rolled back; nothing happened.
     #[error("a statement failed")]
     Statement(#[source] Box<dyn Error + Send + Sync>),
@@ -69,6 +74,9 @@ pub struct Expiry {
 
 /// The rows inside one transaction. Everything written is visible to what is read after it.
 pub trait Rows {
+    /// Whether there is room on the disk for more than what has to go on when it is full.
+    fn has_room(&self) -> bool;
+
     /// A value that belongs to the database as a whole.
     fn meta(&mut self, name: Meta) -> Result<Option<Vec<u8>>, StorageError>;
     /// Sets such a value.
@@ -151,10 +159,12 @@ pub type Work<'a> = dyn FnMut(&mut dyn Rows) -> Result<(), StorageError> + 'a;
 /// A database: one transaction after the other, each durable when it returns, or without any effect when
 /// `work` fails.
 pub trait Backend: Send {
-    /// Runs `work` once in one transaction.
+    /// Runs `work` in one transaction; when the disk is full, once more in another one, in the room that was kept.
     fn transaction(&mut self, work: &mut Work<'_>) -> Result<(), StorageError>;
     /// Makes sure that erased rows leave no copy behind, such as in a log of earlier writes.
     fn scrub(&mut self) -> Result<(), StorageError>;
+    /// Keeps room on the disk again, if it was given up and there is some.
+    fn look_for_room(&mut self);
 }
 
 /// Jobs that wait for the writer; beyond it callers wait, and admission keeps their number down.
@@ -231,12 +241,25 @@ impl Store {
         T: Send + 'static,
         W: FnOnce(&mut dyn Rows) -> Result<T, StorageError> + Send + 'static,
     {
+        let mut work = Some(work);
+        // It is only asked again if the first time found no room; and it cannot be run again.
+        self.vital_transaction(move |rows| work.take().ok_or(StorageError::Full)?(rows)).await
+    }
+
+    /// The same for what has to go on when the disk is full: it takes the room that is kept, and for that `work` may
+    /// run a second time.
+    ///
+    /// # Errors
+    /// As [`Store::transaction`].
+    pub async fn vital_transaction<T, W>(&self, mut work: W) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        W: FnMut(&mut dyn Rows) -> Result<T, StorageError> + Send + 'static,
+    {
         self.run(move |backend| {
-            let (mut work, mut value) = (Some(work), None);
+            let mut value = None;
             backend.transaction(&mut |rows| {
-                if let Some(work) = work.take() {
-                    value = Some(work(rows)?);
-                }
+                value = Some(work(rows)?);
                 Ok(())
             })?;
             value.ok_or(StorageError::Stopped)
@@ -250,6 +273,18 @@ impl Store {
     /// [`StorageError`].
     pub async fn scrub(&self) -> Result<(), StorageError> {
         self.run(|backend| backend.scrub()).await
+    }
+
+    /// Keeps room on the disk again, if it was given up and there is some.
+    ///
+    /// # Errors
+    /// [`StorageError::Stopped`].
+    pub async fn look_for_room(&self) -> Result<(), StorageError> {
+        self.run(|backend| {
+            backend.look_for_room();
+            Ok(())
+        })
+        .await
     }
 
     /// Completes when storage has failed for good and the process should end.

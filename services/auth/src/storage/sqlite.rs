@@ -1,4 +1,10 @@
 //! Cards in a SQLite database: opening it safely, and one durable transaction at a time.
+//!
+//! A commit that fails ends the service, since nobody can say what is on the disk; but for one that finds the disk
+//! full. What makes a transaction count is the last thing that SQLite writes to its log, and only then it syncs: when
+//! a write finds no room, that was not written, or not whole. So nobody reads what lies in the log of it, not the start
+//! after a kill either; and SQLite has rolled it back. Then the room that was kept is given up and the log is moved
+//! into the database and emptied, so that not even the torn frames are left.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -8,7 +14,8 @@ use std::time::Duration;
 
 use atm_rpc::high_water::HighWater;
 use atm_rpc::process::{DirectoryLock, LockError};
-use rusqlite::{Connection, OpenFlags};
+use atm_rpc::reserve::Reserve;
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::checksums::CheckedRows;
 use super::sqlite_rows::{count_one, transactions};
@@ -129,16 +136,26 @@ pub enum OpenError {
 }
 
 /// What only tests change.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct SqliteOptions {
     /// The database refuses to grow beyond so many pages of 4 KiB, as if the disk were full.
     pub max_pages: Option<u32>,
+    /// Room on the disk that is kept for what has to go on when it is full. What the log holds fits into it: a thousand
+    /// pages, after which SQLite moves them into the database.
+    pub reserve_bytes: u64,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { max_pages: None, reserve_bytes: 4 << 20 }
+    }
 }
 
 /// One database in one directory that nobody else uses.
 pub struct SqliteBackend {
     connection: Connection,
     acknowledged: HighWater,
+    reserve: Reserve,
     /// Released after the connection is closed: fields are dropped in their order.
     _lock: DirectoryLock,
 }
@@ -151,27 +168,26 @@ impl SqliteBackend {
     /// [`OpenError`] says what the operator has to do.
     pub fn open(directory: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
         let lock = DirectoryLock::acquire(directory)?;
-        let path = directory.join(FILE);
-        let connection = connect(&path, options).map_err(|error| explain(&path, error))?;
-        check_identity(&connection, &path)?;
-        check_pages(&connection, &path)?;
-        // After a kill SQLite serves what it finds in the log, synced or not.
-        checkpoint(&connection)
-            .map_err(|error| explain(&path, error))?
-            .map_err(|reason| OpenError::Checkpoint { path: path.clone(), reason })?;
-        migrate(&connection).map_err(|error| explain_storage(&path, error))?;
-        CheckedRows::new(&connection).verify().map_err(|error| explain_storage(&path, error))?;
-        let acknowledged = check_acknowledged(&connection, &path, &directory.join(ACKNOWLEDGED))?;
-        Ok(Self { connection, acknowledged, _lock: lock })
+        let mut reserve = Reserve::open(directory, options.reserve_bytes);
+        let opened = match open_database(directory, options) {
+            // To open it takes a little room: for SQLite's index of the log, and for what the log holds.
+            Err(error) if found_no_room(&error) && reserve.release() => {
+                tracing::error!("the disk is full; the kept room is used to open the database");
+                open_database(directory, options)
+            }
+            opened => opened,
+        };
+        let (connection, acknowledged) = opened?;
+        Ok(Self { connection, acknowledged, reserve, _lock: lock })
     }
-}
 
-impl Backend for SqliteBackend {
-    fn transaction(&mut self, work: &mut Work<'_>) -> Result<(), StorageError> {
+    /// Runs `work` in one transaction.
+    fn run(&self, work: &mut Work<'_>) -> Result<(), StorageError> {
         let connection = &self.connection;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(statement_failed)?;
         let before = connection.total_changes();
         let mut rows = CheckedRows::new(connection);
+        rows.has_room = self.reserve.is_held();
         let worked = work(&mut rows).and_then(|()| {
             if connection.total_changes() == before {
                 return Ok(None);
@@ -182,32 +198,104 @@ impl Backend for SqliteBackend {
         });
         let count = match worked {
             Ok(count) => count,
-            Err(error) => {
-                // Some errors roll back by themselves; then there is nothing left to undo.
-                if !connection.is_autocommit() {
-                    connection.execute_batch("ROLLBACK").map_err(commit_failed)?;
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(self.roll_back(error)),
         };
-        connection.execute_batch("COMMIT").map_err(commit_failed)?;
-        // Only now, when it is durable; and before anybody is answered.
+        match connection.execute_batch("COMMIT") {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => return Err(self.roll_back(StorageError::Full)),
+            Err(error) => return Err(commit_failed(error)),
+        }
+        // Only now, when it is durable; and before anybody is answered. The note is written over, so that it needs no
+        // room. If it cannot be written all the same, nobody is answered what it does not know of.
         let noted = count.map_or(Ok(()), |count| self.acknowledged.reach(count));
         noted.map_err(|error| StorageError::Commit(Box::new(error)))
+    }
+
+    /// Undoes the transaction that met `error`, and says what that means.
+    fn roll_back(&self, error: StorageError) -> StorageError {
+        // Some errors roll back by themselves; then there is nothing left to undo.
+        if self.connection.is_autocommit() {
+            return error;
+        }
+        self.connection.execute_batch("ROLLBACK").map_or_else(commit_failed, |()| error)
+    }
+
+    /// The same; if the disk is full, gives up the room that was kept, and empties the log.
+    fn run_or_make_room(&mut self, work: &mut Work<'_>) -> Result<(), StorageError> {
+        let done = self.run(work);
+        if matches!(done, Err(StorageError::Full)) {
+            if self.reserve.release() {
+                tracing::error!(
+                    "the disk is full; no PIN is verified and no card issued until there is room"
+                );
+            }
+            // Where that fails, the log stays as it is, and is written on behind the last commit.
+            let _ = checkpoint(&self.connection);
+        }
+        done
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn transaction(&mut self, work: &mut Work<'_>) -> Result<(), StorageError> {
+        match self.run_or_make_room(work) {
+            Err(StorageError::Full) => self.run_or_make_room(work),
+            done => done,
+        }
     }
 
     fn scrub(&mut self) -> Result<(), StorageError> {
         // `secure_delete` has overwritten the rows; their older pages still lie in the log.
         checkpoint(&self.connection).map(|_busy_readers_may_wait| ()).map_err(statement_failed)
     }
+
+    fn look_for_room(&mut self) {
+        if !self.reserve.is_held() && self.reserve.restore() {
+            tracing::info!("the disk has room again");
+        }
+    }
 }
 
 pub(super) fn statement_failed(error: rusqlite::Error) -> StorageError {
-    StorageError::Statement(Box::new(error))
+    if is_full(&error) { StorageError::Full } else { StorageError::Statement(Box::new(error)) }
 }
 
 fn commit_failed(error: rusqlite::Error) -> StorageError {
     StorageError::Commit(Box::new(error))
+}
+
+/// On Unix this is how SQLite reports a write that met ENOSPC, and no other. A sync that meets it is an input/output
+/// error: then all was written, and nobody knows what of it is on the disk.
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Whether more room on the disk may help to open the database.
+fn found_no_room(error: &OpenError) -> bool {
+    let OpenError::Open { source, .. } = error else { return false };
+    if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
+        let no_index = error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHMSIZE);
+        return is_full(error) || no_index;
+    }
+    let no_note =
+        source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull);
+    no_note || matches!(source.downcast_ref(), Some(StorageError::Full))
+}
+
+/// Opens or makes the database in a directory that is locked, with the note of what was acknowledged.
+fn open_database(directory: &Path, options: SqliteOptions) -> Result<(Connection, HighWater), OpenError> {
+    let path = directory.join(FILE);
+    let connection = connect(&path, options).map_err(|error| explain(&path, error))?;
+    check_identity(&connection, &path)?;
+    check_pages(&connection, &path)?;
+    // After a kill SQLite serves what it finds in the log, synced or not.
+    checkpoint(&connection)
+        .map_err(|error| explain(&path, error))?
+        .map_err(|reason| OpenError::Checkpoint { path: path.clone(), reason })?;
+    migrate(&connection).map_err(|error| explain_storage(&path, error))?;
+    CheckedRows::new(&connection).verify().map_err(|error| explain_storage(&path, error))?;
+    let acknowledged = check_acknowledged(&connection, &path, &directory.join(ACKNOWLEDGED))?;
+    Ok((connection, acknowledged))
 }
 
 /// Whether everything that was acknowledged is there.
@@ -327,7 +415,9 @@ fn explain_storage(path: &Path, error: StorageError) -> OpenError {
             Ok(error) => explain(&path, *error),
             Err(source) => OpenError::Open { path, source },
         },
-        StorageError::Stopped | StorageError::Commit(_) => OpenError::Open { path, source: Box::new(error) },
+        StorageError::Stopped | StorageError::Full | StorageError::Commit(_) => {
+            OpenError::Open { path, source: Box::new(error) }
+        }
     }
 }
 
@@ -456,24 +546,6 @@ mod tests {
         file.write_all(&vec![0xa5; usize::try_from(length - 4096).unwrap()]).unwrap();
         drop(file);
         assert!(matches!(open(&home), Err(OpenError::Damaged { .. })));
-    }
-
-    #[test]
-    fn row_28_a_full_disk_fails_the_transaction_and_keeps_what_was_committed() {
-        let home = tempdir().unwrap();
-        drop(open(&home).unwrap());
-        let mut backend = SqliteBackend::open(home.path(), SqliteOptions { max_pages: Some(20) }).unwrap();
-        backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, b"kept")).unwrap();
-        let full = backend.transaction(&mut |rows| rows.put_meta(Meta::PepperCanary, &[1; 500_000]));
-        assert!(matches!(full, Err(StorageError::Statement(_))), "{full:?}");
-        let mut kept = None;
-        backend
-            .transaction(&mut |rows| {
-                kept = rows.meta(Meta::PepperCanary)?;
-                Ok(())
-            })
-            .unwrap();
-        assert_eq!(kept.as_deref(), Some(&b"kept"[..]));
     }
 
     #[test]

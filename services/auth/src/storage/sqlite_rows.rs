@@ -31,6 +31,10 @@ pub(super) fn transactions(rows: &CheckedRows<'_>) -> Result<u64, StorageError> 
 }
 
 impl Rows for CheckedRows<'_> {
+    fn has_room(&self) -> bool {
+        self.has_room
+    }
+
     fn meta(&mut self, name: Meta) -> Result<Option<Vec<u8>>, StorageError> {
         let found = self.select(&META, "WHERE name = ?1", [meta_name(name)], |row| get(row, 1))?;
         Ok(found.into_iter().next())

@@ -21,6 +21,9 @@ const FILES: [&str; 4] = [LOG, LOG, LOG, "acknowledged"];
 const TABLES: [&str; 8] =
     ["meta", "cards", "unknown_numbers", "attempts", "terminals", "sessions", "revocations", "orders"];
 
+/// Without the reserve, which would be made anew for each case.
+const OPTIONS: SqliteOptions = SqliteOptions { max_pages: None, reserve_bytes: 0 };
+
 /// Everything that the database says, table by table.
 fn everything(directory: &Path) -> Vec<Vec<Vec<Value>>> {
     let connection = Connection::open(directory.join(DATABASE)).unwrap();
@@ -49,6 +52,7 @@ async fn killed(dice: &mut fastrand::Rng) -> (TempDir, TempDir) {
     let block = BlockCardRequest { card_number: card(1), order_id: Uuid::from_u128(2).to_string() };
     client.block_card(block).await.unwrap();
     tries(&home, &process, dice).await;
+    std::fs::remove_file(home.data().join("reserve")).unwrap();
     (copy_of(&home.data()), template)
 }
 
@@ -61,14 +65,14 @@ fn try_all(
     draw: impl Fn(&Path, &mut fastrand::Rng) -> Damage,
 ) {
     let whole = copy_of(files);
-    drop(SqliteBackend::open(whole.path(), SqliteOptions::default()).unwrap());
+    drop(SqliteBackend::open(whole.path(), OPTIONS).unwrap());
     let whole = everything(whole.path());
     let mut tally = Tally::default();
     for case in 1..=cases {
         let copy = copy_of(files);
         let damage = draw(copy.path(), dice);
         damage.strike(copy.path());
-        let result = match SqliteBackend::open(copy.path(), SqliteOptions::default()) {
+        let result = match SqliteBackend::open(copy.path(), OPTIONS) {
             Err(error) => {
                 assert!(error.to_string().len() > 20, "case {case}: {damage:?}: {error}");
                 "refused at the start"
@@ -104,7 +108,7 @@ async fn damage_to_the_database_is_detected_or_harmless_and_never_silent() {
     let mut dice = dice("ATM_DISK_CASES", cases);
     let (stopped, template) = killed(&mut dice).await;
     // A start brings everything from the log into the database.
-    drop(SqliteBackend::open(stopped.path(), SqliteOptions::default()).unwrap());
+    drop(SqliteBackend::open(stopped.path(), OPTIONS).unwrap());
     for table in everything(stopped.path()).iter() {
         assert!(!table.is_empty(), "no table is without a row to damage");
     }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use atm_auth::storage::CommitFault;
+use atm_auth::config::Storage;
+use atm_auth::storage::{CommitFault, SqliteOptions};
 use atm_auth::{Error, pepper::PepperError};
+use atm_proto::auth::{BlockCardRequest, CloseSessionRequest, SignOnTerminalRequest, VerifyPinRequest};
+use atm_proto::types::Boot;
 use atm_types::SystemIds;
 use tonic::Code;
 
-use crate::bank::{Bank, CARD, NOBODYS, PIN, Refusal, WRONG, press, reason, until};
+use crate::bank::{Bank, CARD, NOBODYS, PIN, Refusal, WRONG, order_id, press, reason, until};
 
 #[tokio::test]
 async fn row_08_the_count_and_the_lock_survive_restarts_in_good_order_and_without() {
@@ -91,6 +94,58 @@ async fn row_26_a_failed_commit_answers_unavailable_without_details_and_ends_the
         }
         assert_eq!(reason(&bank.log_in(CARD, WRONG).await), "CARD_LOCKED", "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn row_28_a_full_disk_refuses_pins_unverified_lets_machines_sign_on_and_ends_nothing() {
+    let mut bank = Bank::open().await;
+    let elsewhere = |pin| {
+        let boot = Some(Boot { epoch: 1, boot_id: order_id(), previous_boot_id: String::new() });
+        VerifyPinRequest { atm_id: "ATM-0043".to_owned(), boot, ..press(CARD, pin) }
+    };
+    let first = elsewhere(PIN);
+    let session_id = bank.send(first.clone()).await.unwrap().session.unwrap().session_id;
+    bank.stop().await.unwrap();
+    // It cannot grow any more, and nobody finds room for a reserve.
+    let options = SqliteOptions { max_pages: Some(1), ..SqliteOptions::default() };
+    bank.config.storage = Storage::Sqlite(options);
+    bank.start_again().await;
+    let reserve = bank.config.data.join("reserve");
+    let refused = loop {
+        match bank.log_in(CARD, PIN).await {
+            Ok(_) => {}
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(atm_rpc::status::retry_delay(&refused).is_some());
+    assert!(!format!("{refused:?}").contains("full"), "{refused:?}");
+    assert!(!reserve.exists());
+    std::fs::create_dir(&reserve).unwrap();
+
+    let hashes = bank.hasher.count();
+    for pin in [WRONG, WRONG, WRONG, WRONG, PIN] {
+        assert_eq!(bank.log_in(CARD, pin).await.code(), Code::Unavailable);
+    }
+    let answered = bank.send(first.clone()).await;
+    assert_eq!(answered.unwrap().session.unwrap().session_id, session_id, "it was recorded before");
+    assert_eq!(bank.hasher.count(), hashes, "a PIN was verified that could not be counted");
+
+    let VerifyPinRequest { atm_id, terminal_id, boot, .. } = first;
+    let previous_boot_id = boot.unwrap().boot_id;
+    let boot = Some(Boot { epoch: 2, boot_id: order_id(), previous_boot_id });
+    let mut client = bank.client();
+    client.sign_on_terminal(SignOnTerminalRequest { atm_id, terminal_id, boot }).await.unwrap();
+    client.close_session(CloseSessionRequest { session_id }).await.unwrap();
+    let block = BlockCardRequest { card_number: CARD.to_owned(), order_id: order_id() };
+    client.block_card(block).await.unwrap();
+
+    // What is over makes room.
+    std::fs::remove_dir(&reserve).unwrap();
+    bank.clock.advance(std::time::Duration::from_secs(61));
+    until("the disk has room", || reserve.exists()).await;
+    assert_eq!(reason(&bank.log_in(CARD, PIN).await), "CARD_BLOCKED", "and not locked by what was refused");
+    bank.stop().await.unwrap();
 }
 
 #[tokio::test]
