@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may stop where it is")]
 
 mod damage;
+mod full;
 #[path = "../support/mod.rs"]
 mod support;
 
