@@ -62,9 +62,10 @@ impl DirectoryLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        // Only to be read by people: the lock itself is the kernel's and goes with the process.
+        // Only to be read by people: the lock itself is the kernel's and goes with the process. So a disk that has no
+        // room for it keeps nobody from starting.
         file.set_len(0).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        let _ = writeln!(file, "{}", std::process::id());
         Ok(Self { _file: file })
     }
 }

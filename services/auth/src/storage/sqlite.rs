@@ -172,7 +172,7 @@ impl SqliteBackend {
         let opened = match open_database(directory, options) {
             // To open it takes a little room: for SQLite's index of the log, and for what the log holds.
             Err(error) if found_no_room(&error) && reserve.release() => {
-                tracing::error!("the disk is full; the kept room is used to open the database");
+                tracing::warn!("the disk is full; the kept room is used to open the database");
                 open_database(directory, options)
             }
             opened => opened,

@@ -22,7 +22,7 @@ use atm_ledger_core::Account;
 use atm_rpc::reserve::Reserve;
 use atm_types::{AccountId, TransactionId};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::{
     Batch, Checkpoint, Commit, CommitError, EncodedSteps, Head, Readers, StepKey, Store, StoreError,
@@ -63,24 +63,50 @@ impl SqliteStore {
     /// [`StoreError`] when it cannot be used, is damaged, has lost what was acknowledged, or is of another
     /// version.
     pub fn open(directory: &Path, reserve_bytes: u64) -> Result<Self, StoreError> {
-        let path = directory.join(DATABASE_FILE);
-        private_file(&path).map_err(unusable("the database cannot be made"))?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection =
-            Connection::open_with_flags(&path, flags).map_err(unusable("the database cannot be opened"))?;
-        prepare(&mut connection).map_err(unusable("the database cannot be prepared"))?;
-        create_or_check_schema(&mut connection)?;
-        empty_the_log(&connection)?;
-        let head = rows::head(&connection)?;
-        let acknowledged = Acknowledged::open(directory)?;
-        if let Some(last) = acknowledged.last() {
-            check_acknowledged(&connection, &acknowledged, last, &head)?;
-        }
-        acknowledged.initialise(&head)?;
-        let readers = SqliteReaders { path, idle: Mutex::new(Vec::new()) };
-        let reserve = Reserve::open(directory, reserve_bytes);
+        let mut reserve = Reserve::open(directory, reserve_bytes);
+        let opened = match open_database(directory) {
+            // To open it takes a little room: for SQLite's index of the log, and for what the log holds.
+            Err(error) if found_no_room(&error) && reserve.release() => {
+                tracing::warn!("the disk is full; the kept room is used to open the database");
+                open_database(directory)
+            }
+            opened => opened,
+        };
+        let (connection, acknowledged) = opened?;
+        let readers = SqliteReaders { path: directory.join(DATABASE_FILE), idle: Mutex::new(Vec::new()) };
         Ok(Self { connection, ahead: 0, acknowledged, reserve, readers: Arc::new(readers) })
     }
+}
+
+/// Opens or makes the database in `directory`, with the note of what was acknowledged.
+fn open_database(directory: &Path) -> Result<(Connection, Acknowledged), StoreError> {
+    let path = directory.join(DATABASE_FILE);
+    private_file(&path).map_err(unusable("the database cannot be made"))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection =
+        Connection::open_with_flags(&path, flags).map_err(unusable("the database cannot be opened"))?;
+    prepare(&mut connection).map_err(unusable("the database cannot be prepared"))?;
+    create_or_check_schema(&mut connection)?;
+    empty_the_log(&connection)?;
+    let head = rows::head(&connection)?;
+    let acknowledged = Acknowledged::open(directory)?;
+    if let Some(last) = acknowledged.last() {
+        check_acknowledged(&connection, &acknowledged, last, &head)?;
+    }
+    acknowledged.initialise(&head)?;
+    Ok((connection, acknowledged))
+}
+
+/// Whether more room on the disk may help to open the database.
+fn found_no_room(error: &StoreError) -> bool {
+    let StoreError::Unusable { source, .. } = error else { return false };
+    if let Some(error) = source.downcast_ref::<io::Error>() {
+        return error.kind() == io::ErrorKind::StorageFull;
+    }
+    source.downcast_ref::<rusqlite::Error>().is_some_and(|error| {
+        let no_index = error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHMSIZE);
+        no_index || error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+    })
 }
 
 /// Opens a file, or makes one that nobody else can read from its first byte on. SQLite would make its database

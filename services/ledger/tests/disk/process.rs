@@ -131,3 +131,29 @@ async fn a_process_whose_disk_fails_has_answered_nothing_that_is_not_there_after
     println!("{tally}{hit} of {cases} were struck");
     assert!(hit * 2 >= cases, "too few were struck: {hit} of {cases}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_finds_no_room_takes_what_was_kept() {
+    let (directory, disk) = (tempfile::tempdir().unwrap(), Disk::new());
+    let environment = disk.environment();
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.to_str().unwrap()));
+    let ledger = Process::start(directory.path()).await;
+    let token = process::token(directory.path());
+    story::endow(&mut connect(&ledger.url(), &token), EACH).await;
+    // What was posted is in the log alone.
+    ledger.kill().await;
+    let (data, killed) = (process::data(directory.path()), tempfile::tempdir().unwrap());
+    copy_files(&data, killed.path());
+    for (case, file) in [(1, "ledger.db"), (2, "ledger.db-shm")] {
+        std::fs::remove_dir_all(&data).unwrap();
+        copy_files(killed.path(), &data);
+        std::fs::remove_file(data.join("ledger.db-shm")).unwrap();
+        let before = disk.strikes();
+        disk.strike(case, &Fault { operation: "write", nth: 1, onwards: false, blow: Blow::Full, file });
+        let ledger = Process::start_with(directory.path(), &environment).await;
+        assert_eq!(disk.strikes(), before + 1, "{file}");
+        assert!(!data.join("reserve").exists(), "{file}: the kept room was not used");
+        story::compare(&mut connect(&ledger.url(), &token), &Diary::default(), EACH).await;
+        ledger.kill().await;
+    }
+}
