@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -28,7 +28,7 @@ const GRID: RGBColor = RGBColor(222, 222, 222);
 /// # Errors
 /// When a picture cannot be drawn or written.
 pub fn draw_all(rows: &[Row], directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(directory)?;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let mut drawn = Vec::new();
     let mut names: Vec<&str> = rows.iter().map(|row| row.scenario.as_str()).collect();
     names.dedup();
@@ -41,7 +41,7 @@ pub fn draw_all(rows: &[Row], directory: &Path) -> anyhow::Result<Vec<PathBuf>> 
         };
         for (what, picture) in pictures {
             let path = directory.join(format!("{name}-{what}.svg"));
-            std::fs::write(&path, picture)?;
+            std::fs::write(&path, picture).with_context(|| format!("cannot write {}", path.display()))?;
             drawn.push(path);
         }
     }

@@ -127,11 +127,20 @@ async fn the_example_rules_leave_other_methods_alone() {
 
 #[test]
 fn the_proxy_refuses_to_be_reached_from_elsewhere_and_rules_that_make_no_sense() {
+    let directory = TempDir::new().unwrap();
+    let rules = directory.path().join("second-is-wrong.toml");
+    std::fs::write(&rules, "[[rule]]\nlose_request = 0.5\n[[rule]]\nlose_answer = 1.5\n").unwrap();
+    let rules = rules.to_str().unwrap();
     for (flags, word) in [
         (["--listen", "0.0.0.0:0"], "--insecure"),
-        (["--lose-request", "1.5"], "from 0 to 1"),
-        (["--upstream", "https://127.0.0.1:1"], "http://"),
+        (["--lose-request", "1.5"], "atm-lab: --lose-request must be from 0 to 1"),
+        (["--reorder", "1.5"], "atm-lab: --reorder must be from 0 to 1"),
+        (
+            ["--upstream", "https://127.0.0.1:1"],
+            "--upstream: \"https://127.0.0.1:1\" is not a URL such as http://",
+        ),
         (["--rules", "nowhere.toml"], "nowhere.toml"),
+        (["--rules", rules], "second-is-wrong.toml: rule 2: lose_answer must be from 0 to 1"),
     ] {
         let upstream: &[&str] =
             if flags[0] == "--upstream" { &[] } else { &["--upstream", "http://127.0.0.1:1"] };
@@ -186,6 +195,18 @@ fn plot_draws_pictures_with_a_ground_of_their_own() {
         assert!(picture.starts_with("<svg") && picture.contains("#FFFFFF") && picture.contains("theory"));
         assert!(picture.contains("run 5 times faster than stated"));
     }
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_is_named() {
+    let directory = TempDir::new().unwrap();
+    let file = result(directory.path(), "2.0", "ok", "");
+    // A file where a directory should be: even the superuser cannot make one there.
+    let out = directory.path().join("x.csv/pictures");
+    let output = lab(&["plot", &file, "--out", out.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("cannot make {}", out.display())), "{said}");
 }
 
 #[test]

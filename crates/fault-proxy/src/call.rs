@@ -86,6 +86,9 @@ impl Wire {
             None => self.forward(&path, number, request()).await,
             Some(later) => self.twice(&path, number, later, request).await,
         };
+        if answer.is_ok() {
+            self.shared.counters.came_back(&path, &fate);
+        }
         match answer {
             Ok(answer) if fate.answer != End::Passes => {
                 let (parts, body) = answer.into_parts();

@@ -71,18 +71,28 @@ impl Counters {
                     *method.faults.entry(fault).or_default() += 1;
                 }
             };
-            // An answer that never was cannot be lost, nor a request be repeated that was not sent once.
+            // A request cannot be repeated that was not sent once. What becomes of the answer is counted when there is
+            // one: [`Counters::came_back`].
             let sent = fate.request == End::Passes;
             let ends = |end: End| fate.request == end || sent && fate.answer == end;
             count(Fault::LostRequest, matches!(fate.request, End::Lost(_)));
-            count(Fault::LostAnswer, sent && matches!(fate.answer, End::Lost(_)));
             count(Fault::Duplicated, sent && fate.duplicate.is_some());
             count(Fault::DelayedRequest, sent && !fate.delay_request.is_zero());
-            count(Fault::DelayedAnswer, sent && fate.answer == End::Passes && !fate.delay_answer.is_zero());
             count(Fault::HeldBack, sent && fate.hold_back.is_some());
             count(Fault::Reset, ends(End::Cut));
             count(Fault::Blackholed, ends(End::Dark));
         });
+    }
+
+    /// The server answered a call, and this is what becomes of its answer.
+    pub(crate) fn came_back(&self, path: &str, fate: &Fate) {
+        let fault = match fate.answer {
+            End::Lost(_) => Fault::LostAnswer,
+            End::Passes if !fate.delay_answer.is_zero() => Fault::DelayedAnswer,
+            // A connection is broken whether there is an answer or not, so that was counted before.
+            End::Passes | End::Cut | End::Dark => return,
+        };
+        self.change(path, |method| *method.faults.entry(fault).or_default() += 1);
     }
 
     pub(crate) fn forwarded(&self, path: &str) {

@@ -206,6 +206,25 @@ async fn a_lost_answer_comes_after_the_effect() {
 }
 
 #[tokio::test]
+async fn an_answer_that_never_was_is_not_counted_as_lost_or_late() {
+    let late = Delay { probability: 1.0, length: DelayLength::Fixed(millis(1)) };
+    for rule in [
+        Rule { heard: Heard::Reset, ..Rule::lossy(0.0, 1.0) },
+        Rule { delay_answer: Some(late), ..Rule::default() },
+    ] {
+        let proxy = Proxy::new("http://127.0.0.1:1", Arc::new(Tcp), vec![rule], Rng::with_seed(1)).unwrap();
+        let stop = CancellationToken::new();
+        let url = start(&proxy, stop.clone()).await;
+        let mut client = EchoServiceClient::new(lazy_channel(&url, &ChannelConfig::default()).unwrap());
+        say(&mut client, "hello", LONG).await.unwrap_err();
+        let counted = proxy.counters().snapshot()[ECHO].clone();
+        assert_eq!((counted.forwarded, counted.unreachable), (1, 1));
+        assert!(counted.faults.is_empty(), "{counted:?}");
+        stop.cancel();
+    }
+}
+
+#[tokio::test]
 async fn a_loss_may_be_heard_as_a_reset_stream_and_the_connection_lives_on() {
     for rule in [Rule::lossy(1.0, 0.0), Rule::lossy(0.0, 1.0)] {
         let asked = rule.lose_answer > 0.0;

@@ -1,13 +1,14 @@
 //! `proxy`: the fault proxy alone, in front of anything that speaks gRPC.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use atm_fault_proxy::{
-    Break, Counters, Delay, DelayLength, Glob, Heard, Moment, Proxy, Reorder, Rule, Rules, Span, Tcp,
+    Break, Counters, Delay, DelayLength, Glob, Heard, Moment, Proxy, ProxyError, Reorder, Rule, RuleError,
+    Rules, Span, Tcp,
 };
 use clap::Args;
 use fastrand::Rng;
@@ -110,7 +111,8 @@ pub async fn run(arguments: Arguments, screen: Screen) -> anyhow::Result<Verdict
         "{} can be reached from other machines, without TLS: say --insecure if it may",
         arguments.listen
     );
-    let proxy = Proxy::new(&arguments.upstream, Arc::new(Tcp), rules, Rng::with_seed(arguments.seed))?;
+    let proxy = Proxy::new(&arguments.upstream, Arc::new(Tcp), rules, Rng::with_seed(arguments.seed))
+        .map_err(|error| at_fault(error, arguments.rules.as_deref()))?;
     let listener = TcpListener::bind(arguments.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     screen.remark(format_args!(
@@ -147,6 +149,18 @@ pub async fn run(arguments: Arguments, screen: Screen) -> anyhow::Result<Verdict
     report(&counters, screen);
     screen.object(&counters.snapshot());
     Ok(Verdict::Good)
+}
+
+/// Names the input: a rule by its file, and what a person gave as a flag by that flag.
+fn at_fault(error: ProxyError, rules: Option<&Path>) -> anyhow::Error {
+    match (error, rules) {
+        (ProxyError::Rule(error), Some(path)) => anyhow!("{}: {error}", path.display()),
+        (ProxyError::Rule(RuleError { field, problem, .. }), None) => {
+            let flag = field.trim_end_matches(".probability").replace('_', "-");
+            anyhow!("--{flag} {problem}")
+        }
+        (error @ ProxyError::NotAnHttpUrl { .. }, _) => anyhow!("--upstream: {error}"),
+    }
 }
 
 impl Faults {
