@@ -1,9 +1,11 @@
 //! An experiment as a file: what is called, how it is repeated, and what gets lost.
 
+mod check;
+
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use atm_fault_proxy::{Heard, Rule, Span};
 use atm_rpc::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
@@ -168,22 +170,7 @@ impl Scenario {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let scenario: Self = toml::from_str(text)?;
-        let name = &scenario.name;
-        let plain =
-            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        ensure!(!name.is_empty() && plain, "name: {name:?} must be of a-z 0-9 -");
-        ensure!(scenario.time_scale >= 1, "time_scale: must be 1 or more");
-        ensure!(
-            scenario.concurrency >= 1 && scenario.per_second >= 1,
-            "concurrency, per_second: must be 1 or more"
-        );
-        ensure!(!scenario.series.is_empty(), "series: must not be empty");
-        for (losses, transactions) in
-            [(&scenario.losses, scenario.transactions), (&scenario.quick.losses, scenario.quick.transactions)]
-        {
-            ensure!(!losses.is_empty() && transactions >= 2, "losses, transactions: must not be empty");
-            ensure!(losses.iter().all(|loss| (0.0..1.0).contains(loss)), "losses: must be from 0 to below 1");
-        }
+        check::check(&scenario, text)?;
         Ok(scenario)
     }
 
@@ -193,7 +180,7 @@ impl Scenario {
         self.losses.clone_from(&self.quick.losses);
         self.transactions = self.quick.transactions;
         self.precision = self.quick.precision;
-        self.time_scale = self.quick.time_scale.unwrap_or(self.time_scale).max(1);
+        self.time_scale = self.quick.time_scale.unwrap_or(self.time_scale);
         self
     }
 
@@ -306,14 +293,48 @@ mod tests {
         assert!((1600..=1800).contains(&precise.transactions_at(&precise.series[0], 0.9)));
         assert_eq!(scenario.transactions_at(&scenario.series[0], 0.9), 10);
         assert_eq!(scenario.quick().transactions, 5);
-        for (from, to) in [
-            ("0.9]", "1.0]"),
-            ("\"x\"", "\"X y\""),
-            ("time_scale", "time_scales"),
-            ("= 5", "= 0"),
-            ("1s", "soon"),
+        for (from, to, said) in [
+            ("0.9]", "1.0]", "line 6: losses[1]: 1 must be from 0 to below 1"),
+            ("0.9]", "nan]", "line 6: losses[1]: NaN must be from 0 to below 1"),
+            ("0.9]", "0.0]", "line 6: losses[1]: 0 is there already"),
+            ("\"x\"", "\"X y\"", "line 2: name: \"X y\" must be of a-z 0-9 -"),
+            ("time_scale", "time_scales", "line 5"),
+            ("= 5", "= 0", "line 5: time_scale: 0 must be 1 or more"),
+            ("= 10", "= 1", "line 7: transactions: 1 must be 2 or more"),
+            ("= 10", "= 10\nprecision = 0", "line 8: precision: 0 must be more than 0 and below 1"),
+            ("= 10", "= 10\nprecision = -1.0", "line 8: precision: -1 must be more than 0 and below 1"),
+            ("concurrency = 1", "concurrency = 0", "line 8: concurrency: 0 must be from 1"),
+            ("per_second = 10", "per_second = 0", "line 9: per_second: 0 must be from 1"),
+            ("= 5 }", "= 5, time_scale = 0 }", "line 10: quick.time_scale: 0 must be 1 or more"),
+            ("= 5 }", "= 5, precision = nan }", "line 10: quick.precision: NaN must be"),
+            ("[0.5]", "[]", "line 10: quick.losses: must not be empty"),
+            ("1s", "soon", "line 11"),
+            ("1s", "0s", "line 11: resend.every: 0ns, run 5 times faster, must be 1 ms or more"),
+            ("every = \"1s\"", BACKOFF, "line 11: resend.backoff.multiplier: -2 must be from 1 to 100"),
+            ("{ fixed = 0.3 }", "{ fixed = 1.0 }", "line 12: series[0].lose_answer.fixed: 1 must be"),
+            ("{ fixed = 0.3 }", "{ fixed = 1.5 }", "line 12: series[0].lose_answer.fixed: 1.5 must be"),
+            ("{ fixed = 0.3 }", "{ fixed = nan }", "line 12: series[0].lose_answer.fixed: NaN must be"),
+            ("\"sweep\"", "{ fixed = 0.3 }", "line 12: series[0]: lose_request or lose_answer must be"),
+            ("\"both\"", "\"\"", "line 12: series[0].name: \"\" must be a name"),
+            ("call =", "deadline = \"0s\"\ncall =", "line 4: deadline: 0ns must be more than 0"),
+            ("call =", KILL, "line 4: kill.every: 0ns must be more than 0"),
         ] {
-            assert!(Scenario::parse(&sound.replacen(from, to, 1)).is_err(), "{to}");
+            let error = format!("{:#}", Scenario::parse(&sound.replacen(from, to, 1)).unwrap_err());
+            assert!(error.contains(said), "{to}: {error}");
         }
+    }
+
+    const BACKOFF: &str =
+        r#"backoff = { attempt_timeout = "1s", initial = "50ms", max = "1s", multiplier = -2 }"#;
+    const KILL: &str = r#"kill = { service = "ledger", every = "0s" }
+            call ="#;
+
+    #[test]
+    fn a_refusal_names_its_file() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("nothing.toml");
+        std::fs::write(&path, "name = 5").unwrap();
+        let error = format!("{:#}", Scenario::read(&path).unwrap_err());
+        assert!(error.starts_with(&format!("{} is not a scenario: ", path.display())), "{error}");
     }
 }
