@@ -8,6 +8,9 @@ use crate::row::Row;
 pub const TOLERANCE: f64 = 0.10;
 /// How far a share may lie from its theory.
 pub const SHARE_TOLERANCE: f64 = 0.05;
+/// How many times as far it may lie, and be as unsure, when the scenario states a reason. A reason excuses a side
+/// effect; from half of the theory on, what it names would be the main thing that was measured.
+pub const EXCUSE: f64 = 5.0;
 
 /// What is to be said about one point.
 #[derive(Clone, Debug, Serialize)]
@@ -47,6 +50,8 @@ pub struct Finding {
     pub uncertainty: f64,
     /// Whether that is near enough, and sure enough.
     pub near: bool,
+    /// Whether it is for whoever has a reason; see [`EXCUSE`].
+    pub excusable: bool,
 }
 
 /// What to make of a point.
@@ -55,7 +60,7 @@ pub struct Finding {
 pub enum Outcome {
     /// Measurement and theory agree.
     Agrees,
-    /// They do not, for the reason that the scenario states.
+    /// They do not, for the reason that the scenario states, and within what a reason may excuse.
     Explained,
     /// They do not, or the books were wrong.
     Differs,
@@ -74,8 +79,7 @@ pub fn judge(row: &Row) -> Verdict {
             // Half the width of the normal 95 % interval of a share.
             let uncertainty = 1.96 * (measured * (1.0 - measured) / f64::from(row.n)).sqrt();
             let off = measured - theory;
-            let near = off.abs() <= SHARE_TOLERANCE && uncertainty <= SHARE_TOLERANCE;
-            findings.push(Finding { what, measured, theory, off, uncertainty, near });
+            findings.push(Finding::new(what, (measured, theory), (off, uncertainty), SHARE_TOLERANCE));
         }
     } else {
         let attempts = row.attempts_theory();
@@ -91,10 +95,10 @@ pub fn judge(row: &Row) -> Verdict {
         Outcome::Differs
     } else if findings.iter().all(|finding| finding.near) {
         Outcome::Agrees
-    } else if row.explained.is_empty() {
-        Outcome::Differs
-    } else {
+    } else if !row.explained.is_empty() && findings.iter().all(|finding| finding.excusable) {
         Outcome::Explained
+    } else {
+        Outcome::Differs
     };
     Verdict {
         scenario: row.scenario.clone(),
@@ -112,6 +116,18 @@ pub fn judge(row: &Row) -> Verdict {
 fn relative(what: &'static str, measured: f64, (low, high): (f64, f64), theory: f64) -> Finding {
     let off = measured / theory - 1.0;
     let uncertainty = (high - low) / 2.0 / theory;
-    let near = off.abs() <= TOLERANCE && uncertainty <= TOLERANCE;
-    Finding { what, measured, theory, off, uncertainty, near }
+    Finding::new(what, (measured, theory), (off, uncertainty), TOLERANCE)
+}
+
+impl Finding {
+    fn new(
+        what: &'static str,
+        (measured, theory): (f64, f64),
+        (off, uncertainty): (f64, f64),
+        tolerance: f64,
+    ) -> Self {
+        let within = |tolerance| off.abs() <= tolerance && uncertainty <= tolerance;
+        let (near, excusable) = (within(tolerance), within(EXCUSE * tolerance));
+        Self { what, measured, theory, off, uncertainty, near, excusable }
+    }
 }

@@ -150,16 +150,19 @@ fn the_proxy_refuses_to_be_reached_from_elsewhere_and_rules_that_make_no_sense()
     }
 }
 
-/// A result whose only point is that of the given attempts.
-fn result(directory: &Path, attempts: &str, books: &str, explained: &str) -> String {
+/// A result whose only point is that of the given attempts, half of which were lost.
+fn result(directory: &Path, attempts: f64, books: &str, explained: &str) -> String {
     let header = "scenario,title,series,call,time_scale,loss,lose_request,lose_answer,heard,attempt_timeout_ms,\
                   initial_backoff_ms,max_backoff_ms,multiplier,deadline_ms,seed,commit,n,requests_lost,\
                   answers_lost,kills,attempts,attempts_low,attempts_high,time_ms,time_low_ms,time_high_ms,\
                   time_median_ms,time_p95_ms,service_ms,failure_ms,known,unknown_applied,unknown_never,books,explained";
     // Theory: 1 / 0.5 = 2 attempts, and one interval of 200 ms besides the service.
     let row = format!(
-        "x,X,both,withdraw,5,0.5,0.5,0.0,never,200.0,0.0,0.0,1.0,,1,abc,1000,1000,0,0,{attempts},1.95,2.05,205.0,\
-         200.0,210.0,100.0,600.0,5.0,0.0,1000,0,0,{books},{explained}"
+        "x,X,both,withdraw,5,0.5,0.5,0.0,never,200.0,0.0,0.0,1.0,,1,abc,1000,{},0,0,{attempts},{},{},205.0,\
+         200.0,210.0,100.0,600.0,5.0,0.0,1000,0,0,{books},{explained}",
+        (attempts * 500.0).round(),
+        attempts - 0.05,
+        attempts + 0.05
     );
     let path = directory.join("x.csv");
     std::fs::write(&path, format!("{header}\n{row}\n")).unwrap();
@@ -170,10 +173,13 @@ fn result(directory: &Path, attempts: &str, books: &str, explained: &str) -> Str
 fn verify_tells_agreement_explanation_and_difference_by_its_exit_code() {
     let directory = TempDir::new().unwrap();
     for (attempts, books, explained, code, word) in [
-        ("2.0", "ok", "", 0, "agrees"),
-        ("2.3", "ok", "", 1, "DIFFERS"),
-        ("2.3", "ok", "a dead ledger", 0, "explained"),
-        ("2.0", "wrong", "a dead ledger", 1, "DIFFERS"),
+        (2.0, "ok", "", 0, "agrees"),
+        (2.3, "ok", "", 1, "DIFFERS"),
+        (2.3, "ok", "a dead ledger", 0, "explained"),
+        (2.9, "ok", "a dead ledger", 0, "explained"),
+        // No reason excuses more than half.
+        (3.1, "ok", "a dead ledger", 1, "DIFFERS"),
+        (2.0, "wrong", "a dead ledger", 1, "DIFFERS"),
     ] {
         let output = lab(&["verify", &result(directory.path(), attempts, books, explained)]);
         assert_eq!(output.status.code(), Some(code), "{attempts} {books}");
@@ -186,7 +192,7 @@ fn verify_tells_agreement_explanation_and_difference_by_its_exit_code() {
 #[test]
 fn plot_draws_pictures_with_a_ground_of_their_own() {
     let directory = TempDir::new().unwrap();
-    let file = result(directory.path(), "2.0", "ok", "");
+    let file = result(directory.path(), 2.0, "ok", "");
     let output = lab(&["plot", &file, "--json"]);
     let drawn: Vec<PathBuf> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(drawn.len(), 2);
@@ -200,7 +206,7 @@ fn plot_draws_pictures_with_a_ground_of_their_own() {
 #[test]
 fn a_picture_that_cannot_be_written_is_named() {
     let directory = TempDir::new().unwrap();
-    let file = result(directory.path(), "2.0", "ok", "");
+    let file = result(directory.path(), 2.0, "ok", "");
     // A file where a directory should be: even the superuser cannot make one there.
     let out = directory.path().join("x.csv/pictures");
     let output = lab(&["plot", &file, "--out", out.to_str().unwrap()]);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 
 use crate::cli::Verdict as Exit;
@@ -11,7 +12,9 @@ use crate::verdict::{Outcome, Verdict, judge};
 
 const EXAMPLES: &str = "\
 A point agrees if attempts and time lie within 10 % of theory (shares: within 5 points), and if their 95 %
-confidence is narrower than that. Otherwise its scenario has to state why.
+confidence is narrower than that. Otherwise its scenario has to state why, and even then nothing may be off by more
+than half of theory (shares: 25 points). Rows that contradict themselves, and results that leave out points of their
+scenario, are refused by row, the header being row 1, and column.
 
 Examples:
   atm-lab verify results/*.csv
@@ -29,11 +32,13 @@ pub struct Arguments {
 /// Judges.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// When a file cannot be read, contradicts itself, or leaves points out.
 pub fn run(arguments: &Arguments, screen: Screen) -> anyhow::Result<Exit> {
     let mut verdicts = Vec::new();
     for file in &arguments.files {
-        verdicts.extend(row::read(file)?.iter().map(judge));
+        let rows = row::read(file)?;
+        row::grid::check(&rows).with_context(|| file.display().to_string())?;
+        verdicts.extend(rows.iter().map(judge));
     }
     show(&verdicts, screen);
     screen.object(&verdicts);

@@ -1,5 +1,8 @@
 //! One point of an experiment as a line of CSV: everything that was set and everything that was measured.
 
+mod check;
+pub mod grid;
+
 use std::path::Path;
 
 use anyhow::Context;
@@ -138,16 +141,26 @@ fn count(calls: u64) -> f64 {
     f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
 }
 
+/// The number of a row in its file, counted as a spreadsheet does: the header is row 1.
+fn number(place: usize) -> usize {
+    place + 2
+}
+
 /// Reads all rows of a file.
 ///
 /// # Errors
-/// When it cannot be read or is not such a file.
+/// When it cannot be read, is not such a file, or a row contradicts itself, with its number and column.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Row>> {
     let mut reader =
         csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
     let rows: Result<Vec<Row>, _> = reader.deserialize().collect();
     let rows = rows.with_context(|| format!("{} is not a result of `lab run`", path.display()))?;
     anyhow::ensure!(!rows.is_empty(), "{} holds no point", path.display());
+    for (place, row) in rows.iter().enumerate() {
+        if let Err(check::Wrong { column, problem }) = check::check(row) {
+            anyhow::bail!("{}: row {}, {column}: {problem}", path.display(), number(place));
+        }
+    }
     Ok(rows)
 }
 
