@@ -1,19 +1,22 @@
-//! What can be tried while the server lives.
+//! Postings and cancels, while the server lives.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use atm_fault_proxy::{Fault, Glob, Heard, Reorder, Rule, Span};
-use atm_proto::ledger::{GetTrialBalanceRequest, HoldTransactionRequest, Outcome, PostTransactionRequest};
+use atm_proto::ledger::{
+    CancelTransactionRequest, CaptureTransactionRequest, HoldTransactionRequest, Outcome,
+    PostTransactionRequest,
+};
 use atm_proto::types::TransactionState;
 use futures_util::future::try_join_all;
 use prost::Message;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 
-use super::scene::{STRANGER, Scene, cancel, expect_reused, expect_status, new_id};
+use super::scene::{Client, STRANGER, Scene, cancel, expect_reused, expect_status, new_id};
 
 /// Rounds and callers of the race.
-const ROUNDS: usize = 8;
+pub(super) const ROUNDS: usize = 8;
 const CALLERS: usize = 16;
 /// How long a client waits that is meant to give up.
 const IMPATIENT: Duration = Duration::from_millis(150);
@@ -82,22 +85,32 @@ pub(super) async fn declined_then_funded(scene: &Scene) -> anyhow::Result<()> {
     scene.expect_balance(&customer, (1100, 1100)).await
 }
 
+/// Many clients on connections of their own.
+pub(super) fn crowd(scene: &Scene) -> anyhow::Result<Vec<Client>> {
+    (0..CALLERS).map(|_| scene.client()).collect()
+}
+
+/// Has all of them make the same call at once, whose outcome has to be the same.
+pub(super) async fn at_once(
+    crowd: &[Client],
+    call: impl AsyncFn(Client) -> Result<Option<Outcome>, Status>,
+) -> anyhow::Result<()> {
+    let calls = crowd.iter().map(|client| call(client.clone()));
+    let answers = try_join_all(calls).await.context("one of many callers at once")?;
+    let outcomes: Vec<Outcome> = answers.into_iter().flatten().collect();
+    ensure!(outcomes.len() == crowd.len(), "an answer without an outcome");
+    outcomes.iter().try_for_each(|outcome| expect_same(&outcomes[0], outcome))
+}
+
 pub(super) async fn concurrent_duplicates(scene: &Scene) -> anyhow::Result<()> {
-    let clients = (0..CALLERS).map(|_| scene.client()).collect::<Result<Vec<_>, _>>()?;
-    let mut left = 10_000;
+    let (crowd, mut left) = (crowd(scene)?, 10_000);
     let customer = scene.customer(left).await?;
     for _ in 0..ROUNDS {
         let request = scene.post(&new_id(), &customer, 100);
-        let calls = clients.iter().map(|client| {
-            let (mut client, request) = (client.clone(), request.clone());
-            async move { client.post_transaction(request).await }
-        });
-        let answers = try_join_all(calls).await.context("one of many callers at once")?;
-        let outcomes: Vec<Outcome> = answers.into_iter().filter_map(|it| it.into_inner().outcome).collect();
-        ensure!(outcomes.len() == CALLERS, "an answer without an outcome");
-        for outcome in &outcomes {
-            expect_same(&outcomes[0], outcome)?;
-        }
+        at_once(&crowd, async |mut client| {
+            Ok(client.post_transaction(request.clone()).await?.into_inner().outcome)
+        })
+        .await?;
         left -= 100;
         scene.expect_balance(&customer, (left, left)).await?;
     }
@@ -107,21 +120,31 @@ pub(super) async fn concurrent_duplicates(scene: &Scene) -> anyhow::Result<()> {
 pub(super) async fn another_callers_id(scene: &Scene) -> anyhow::Result<()> {
     let customer = scene.customer(1000).await?;
     let mut client = scene.client()?;
-    let id = new_id();
-    let hold = scene.hold(&id, &customer, 400);
-    client.hold_transaction(hold.clone()).await?;
-    let stolen = HoldTransactionRequest { terminal_id: STRANGER.to_owned(), ..hold };
-    expect_reused(client.hold_transaction(stolen).await, "transaction_id").context("a stranger's hold")?;
-    let mut capture = scene.capture(&id, 400);
-    capture.terminal_id = STRANGER.to_owned();
+    let stranger = || STRANGER.to_owned();
+    let (held, done, fenced) = (new_id(), new_id(), new_id());
+    client.hold_transaction(scene.hold(&held, &customer, 400)).await?;
+    client.post_transaction(scene.post(&done, &customer, 100)).await?;
+    client.cancel_transaction(cancel(&fenced)).await?;
+    // To learn: a repeat would tell the outcome, and a changed one which of its fields is wrong.
+    for (id, amount) in [(&held, 400), (&held, 399), (&fenced, 400)] {
+        let hold = HoldTransactionRequest { terminal_id: stranger(), ..scene.hold(id, &customer, amount) };
+        expect_reused(client.hold_transaction(hold).await, "transaction_id").context("a stranger's hold")?;
+    }
+    for (id, amount) in [(&done, 100), (&done, 99), (&held, 400)] {
+        let post = PostTransactionRequest { terminal_id: stranger(), ..scene.post(id, &customer, amount) };
+        expect_reused(client.post_transaction(post).await, "transaction_id").context("a stranger's post")?;
+    }
+    // To take, and to cancel, which would tell the outcome as well.
+    let capture = CaptureTransactionRequest { terminal_id: stranger(), ..scene.capture(&held, 400) };
     expect_status(client.capture_transaction(capture).await, Code::NotFound)
         .context("a stranger's capture")?;
-    let mut cancelled = cancel(&id);
-    cancelled.terminal_id = STRANGER.to_owned();
-    expect_status(client.cancel_transaction(cancelled).await, Code::NotFound)
-        .context("a stranger's cancel")?;
-    scene.expect_balance(&customer, (1000, 600)).await?;
-    let captured = client.capture_transaction(scene.capture(&id, 400)).await?.into_inner();
+    for id in [&held, &done, &fenced] {
+        let cancel = CancelTransactionRequest { terminal_id: stranger(), ..cancel(id) };
+        expect_status(client.cancel_transaction(cancel).await, Code::NotFound)
+            .context("a stranger's cancel")?;
+    }
+    scene.expect_balance(&customer, (900, 500)).await?;
+    let captured = client.capture_transaction(scene.capture(&held, 400)).await?.into_inner();
     expect_state(captured.current_state(), TransactionState::Captured)
 }
 
@@ -167,38 +190,20 @@ pub(super) async fn cancel_is_a_fence(scene: &Scene) -> anyhow::Result<()> {
     scene.expect_balance(&customer, (600, 600)).await
 }
 
-pub(super) async fn hold_once(scene: &Scene) -> anyhow::Result<()> {
-    let customer = scene.customer(1000).await?;
-    let mut client = scene.client()?;
-    let id = new_id();
-    let hold = scene.hold(&id, &customer, 400);
-    let first = client.hold_transaction(hold.clone()).await?.into_inner().outcome.context("no outcome")?;
-    let again = client.hold_transaction(hold).await?.into_inner().outcome.context("no outcome")?;
-    expect_same(&first, &again).context("the hold")?;
-    scene.expect_balance(&customer, (1000, 600)).await?;
-    expect_status(client.capture_transaction(scene.capture(&id, 401)).await, Code::FailedPrecondition)
-        .context("a capture of more than was held")?;
-    let part = scene.capture(&id, 300);
-    let first = client.capture_transaction(part.clone()).await?.into_inner().outcome.context("no outcome")?;
-    let again = client.capture_transaction(part).await?.into_inner().outcome.context("no outcome")?;
-    expect_same(&first, &again).context("the capture")?;
-    expect_reused(client.capture_transaction(scene.capture(&id, 200)).await, "amount")
-        .context("a second capture of another amount")?;
-    scene.expect_balance(&customer, (700, 700)).await
-}
-
-pub(super) async fn late_capture(scene: &Scene) -> anyhow::Result<()> {
-    let customer = scene.customer(1000).await?;
-    let mut client = scene.client()?;
-    let id = new_id();
-    client.hold_transaction(scene.hold(&id, &customer, 400)).await?;
-    client.cancel_transaction(cancel(&id)).await?;
-    scene.expect_balance(&customer, (1000, 1000)).await?;
-    for _ in 0..2 {
-        let late = client.capture_transaction(scene.capture(&id, 400)).await?.into_inner();
-        expect_state(late.current_state(), TransactionState::CapturedLate)?;
-    }
-    scene.expect_balance(&customer, (600, 600)).await
+/// A call whose answer the proxy throws away.
+pub(super) async fn without_answer<T>(
+    scene: &Scene,
+    method: &str,
+    call: impl AsyncFnOnce(Client) -> Result<T, Status>,
+) -> anyhow::Result<()> {
+    let before = scene.proxy.counters().total(Fault::LostAnswer);
+    let lossy = Rule { heard: Heard::Reset, ..Rule::lossy(0.0, 1.0) };
+    let rule = Rule { method: Glob::new(format!("*/{method}")), ..lossy };
+    let answer = call(scene.client_through(rule)?).await;
+    ensure!(answer.is_err(), "the proxy does not lose answers");
+    ensure!(scene.proxy.counters().total(Fault::LostAnswer) == before + 1, "the call did not come through");
+    scene.proxy.quiet().await;
+    Ok(())
 }
 
 /// A posting whose answer the proxy throws away.
@@ -206,14 +211,8 @@ pub(super) async fn post_without_answer(
     scene: &Scene,
     request: &PostTransactionRequest,
 ) -> anyhow::Result<()> {
-    let before = scene.proxy.counters().total(Fault::LostAnswer);
-    let lossy = Rule { heard: Heard::Reset, ..Rule::lossy(0.0, 1.0) };
-    let rule = Rule { method: Glob::new("*/PostTransaction"), ..lossy };
-    let answer = scene.client_through(rule)?.post_transaction(request.clone()).await;
-    ensure!(answer.is_err(), "the proxy does not lose answers");
-    ensure!(scene.proxy.counters().total(Fault::LostAnswer) == before + 1, "the call did not come through");
-    scene.proxy.quiet().await;
-    Ok(())
+    let request = request.clone();
+    without_answer(scene, "PostTransaction", async |mut client| client.post_transaction(request).await).await
 }
 
 pub(super) async fn lost_answer(scene: &Scene) -> anyhow::Result<()> {
@@ -224,10 +223,4 @@ pub(super) async fn lost_answer(scene: &Scene) -> anyhow::Result<()> {
     let answered = posted(scene, request).await?;
     expect_state(answered.state(), TransactionState::Posted)?;
     scene.expect_balance(&customer, (600, 600)).await.context("after the repeat")
-}
-
-pub(super) async fn books_balance(scene: &Scene) -> anyhow::Result<()> {
-    let trial = scene.client()?.get_trial_balance(GetTrialBalanceRequest {}).await?.into_inner();
-    ensure!(trial.balanced, "the trial balance does not balance");
-    Ok(())
 }

@@ -1,7 +1,6 @@
 //! Accounts, requests and connections for the checks.
 
-use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -9,17 +8,16 @@ use atm_fault_proxy::{Proxy, Rule, Tcp};
 use atm_proto::ledger::ledger_service_client::LedgerServiceClient;
 use atm_proto::ledger::{
     Account, AccountKind, CancelTransactionRequest, CaptureTransactionRequest, GetAccountRequest,
-    GetTrialBalanceRequest, HoldTransactionRequest, OpenAccountRequest, PostTransactionRequest,
+    HoldTransactionRequest, OpenAccountRequest, PostTransactionRequest, SuspendTransactionRequest,
 };
 use atm_proto::types::Money;
-use atm_rpc::channel::{ChannelConfig, lazy_channel};
+use atm_rpc::channel::{ChannelConfig, lazy_channel, lazy_channel_over};
 use atm_rpc::credentials::BearerToken;
 use atm_rpc::network::Connect;
 use atm_types::{IdSource, SystemIds};
 use fastrand::Rng;
 use tokio::net::TcpListener;
-use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -32,6 +30,9 @@ use super::Target;
 /// A terminal, and a stranger.
 pub(super) const TERMINAL: &str = "5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0de5ec0";
 pub(super) const STRANGER: &str = "badbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbadbad0";
+
+/// Longer than a suite runs.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A client that shows its token and waits no longer than it is told.
 pub(super) type Client = LedgerServiceClient<InterceptedService<Channel, Credentials>>;
@@ -57,9 +58,13 @@ impl Interceptor for Credentials {
 
 /// The server under test, directly and through a proxy, and the accounts that all checks share.
 pub struct Scene {
-    target: Target,
+    pub(super) target: Target,
     opening: String,
-    pub(super) cash: String,
+    cash: String,
+    /// Every account that was opened, and its kind.
+    opened: Mutex<Vec<(String, AccountKind)>>,
+    /// Why no restart needs to be tried any more.
+    pub(super) not_restarted: OnceLock<String>,
     pub(super) proxy: Proxy,
     proxy_url: String,
     _stop: DropGuard,
@@ -86,6 +91,8 @@ impl Scene {
             target: target.clone(),
             opening: new_id(),
             cash: new_id(),
+            opened: Mutex::default(),
+            not_restarted: OnceLock::new(),
             proxy,
             proxy_url,
             _stop: stop.drop_guard(),
@@ -109,32 +116,57 @@ impl Scene {
     }
 
     fn client_to(&self, url: &str) -> anyhow::Result<Client> {
+        Ok(self.showing_credentials(lazy_channel(url, &ChannelConfig::default())?))
+    }
+
+    /// A client past the proxy on connections that `network` opens and nobody but the server ends.
+    pub(super) fn client_over(&self, network: &Arc<dyn Connect>) -> anyhow::Result<Client> {
+        let config = ChannelConfig { keepalive_interval: NEVER, ..Default::default() };
+        Ok(self.showing_credentials(lazy_channel_over(&self.target.url, &config, Some(network))?))
+    }
+
+    fn showing_credentials(&self, channel: Channel) -> Client {
         let credentials = Credentials { token: self.target.token.clone(), patience: self.target.patience };
-        let channel = lazy_channel(url, &ChannelConfig::default())?;
-        Ok(LedgerServiceClient::with_interceptor(channel, credentials))
+        LedgerServiceClient::with_interceptor(channel, credentials)
     }
 
     /// A new customer's account with this much on it.
     pub(super) async fn customer(&self, minor_units: i64) -> anyhow::Result<String> {
-        let customer = new_id();
-        for (id, kind) in [
-            (&self.opening, AccountKind::OpeningBalance),
-            (&self.cash, AccountKind::Cash),
-            (&customer, AccountKind::Customer),
-        ] {
-            let account = Account {
-                account_id: id.clone(),
-                kind: kind.into(),
-                currency_code: self.target.currency.clone(),
-                ..Account::default()
-            };
-            let opened = self.client()?.open_account(OpenAccountRequest { account: Some(account) }).await;
-            opened.context("an account cannot be opened")?;
-        }
+        self.open_once(&self.opening, AccountKind::OpeningBalance).await?;
+        self.open_once(&self.cash, AccountKind::Cash).await?;
+        let customer = self.open(AccountKind::Customer).await?;
         if minor_units > 0 {
             self.fund(&customer, minor_units).await?;
         }
         Ok(customer)
+    }
+
+    /// A new account.
+    pub(super) async fn open(&self, kind: AccountKind) -> anyhow::Result<String> {
+        let id = new_id();
+        self.open_once(&id, kind).await?;
+        Ok(id)
+    }
+
+    async fn open_once(&self, id: &str, kind: AccountKind) -> anyhow::Result<()> {
+        let account = Account {
+            account_id: id.to_owned(),
+            kind: kind.into(),
+            currency_code: self.target.currency.clone(),
+            ..Account::default()
+        };
+        let opened = self.client()?.open_account(OpenAccountRequest { account: Some(account) }).await;
+        opened.context("an account cannot be opened")?;
+        let mut all = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.iter().all(|(other, _)| other != id) {
+            all.push((id.to_owned(), kind));
+        }
+        Ok(())
+    }
+
+    /// Every account that was opened so far, and its kind.
+    pub(super) fn opened(&self) -> Vec<(String, AccountKind)> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Pays in.
@@ -148,18 +180,17 @@ impl Scene {
         Ok(())
     }
 
-    /// Balance and available balance.
-    pub(super) async fn balance(&self, account_id: &str) -> anyhow::Result<Balance> {
+    /// An account as it stands.
+    pub(super) async fn account(&self, account_id: &str) -> anyhow::Result<Account> {
         let request = GetAccountRequest { account_id: account_id.to_owned() };
         let answer = self.client()?.get_account(request).await.context("an account cannot be read")?;
-        let balance =
-            answer.into_inner().account.and_then(|account| account.balance).context("no balance")?;
-        Ok((balance.balance_minor_units, balance.available_minor_units))
+        answer.into_inner().account.context("an answer without an account")
     }
 
     /// Insists on a balance.
     pub(super) async fn expect_balance(&self, account_id: &str, expected: Balance) -> anyhow::Result<()> {
-        let (balance, available) = self.balance(account_id).await?;
+        let balance = self.account(account_id).await?.balance.context("no balance")?;
+        let (balance, available) = (balance.balance_minor_units, balance.available_minor_units);
         ensure!(
             (balance, available) == expected,
             "balance {balance} and available {available}, instead of {} and {}",
@@ -203,32 +234,19 @@ impl Scene {
             authorization: Vec::new(),
         }
     }
-
-    /// Runs the restart command and waits until the server answers.
-    pub(super) async fn restart(&self) -> anyhow::Result<()> {
-        let Some(command) = &self.target.restart else { bail!("there is no restart command") };
-        let patience = self.target.patience * 10;
-        let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let ended = timeout(patience, shell.status()).await.context("the restart command does not end")??;
-        ensure!(ended.success(), "the restart command failed: {ended}");
-        let mut client = self.client()?;
-        let answers = async {
-            while let Err(status) = client.get_trial_balance(GetTrialBalanceRequest {}).await {
-                if !atm_rpc::retry::is_retryable(&status) {
-                    return Err(status);
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
-        };
-        timeout(patience, answers).await.context("the server does not answer after its restart")??;
-        Ok(())
-    }
 }
 
 pub(super) fn cancel(id: &str) -> CancelTransactionRequest {
     CancelTransactionRequest { transaction_id: id.to_owned(), terminal_id: TERMINAL.to_owned() }
+}
+
+pub(super) fn suspend(id: &str, suspense_account_id: &str) -> SuspendTransactionRequest {
+    SuspendTransactionRequest {
+        transaction_id: id.to_owned(),
+        terminal_id: TERMINAL.to_owned(),
+        suspense_account_id: suspense_account_id.to_owned(),
+        authorization: Vec::new(),
+    }
 }
 
 /// Insists on ALREADY_EXISTS that names this field.

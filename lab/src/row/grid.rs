@@ -67,9 +67,8 @@ fn even(name: &str, rows: &[Point]) -> anyhow::Result<()> {
 
 /// On one curve each rate is that of the sweep, or the same everywhere; whichever more of its rows say.
 fn swept_or_fixed(rows: &[Point]) -> anyhow::Result<()> {
-    let rates: [(&str, fn(&Row) -> f64); 2] =
-        [("lose_request", |row| row.lose_request), ("lose_answer", |row| row.lose_answer)];
-    for (column, rate) in rates {
+    for column in ["lose_request", "lose_answer"] {
+        let rate = |row: &Row| if column == "lose_request" { row.lose_request } else { row.lose_answer };
         for Point { number, row } in rows {
             let curve = || rows.iter().map(|it| it.row).filter(|it| it.series == row.series);
             let first = curve().next().map_or(row.loss, rate);
