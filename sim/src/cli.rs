@@ -20,7 +20,7 @@ Exit codes:
   0  nothing was violated
   1  something was; the seeds are printed. With --planted-bugs: a bug was caught in no run
   2  wrong use
-  4  too few situations were reached, although at least 100 runs were made"
+  4  too few situations were reached, although at least 500 runs were made"
 )]
 pub struct Cli {
     /// Run this seed and print what happened.

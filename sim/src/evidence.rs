@@ -21,8 +21,8 @@ pub struct Evidence {
     pub seed: u64,
     /// Simulated time since the beginning.
     pub now: Duration,
-    /// Whether the faults are off and everything had its time to end. In the middle of a run only what is always true
-    /// may be checked.
+    /// Whether the faults are off and everything had its time to end. Of a run that was broken off only what is always
+    /// true may be checked.
     pub at_end: bool,
     /// The ledger's disk.
     pub ledger: LedgerEvidence,
@@ -36,6 +36,8 @@ pub struct Evidence {
     pub calls: Vec<Call>,
     /// What customers were told at the end of a key press, in order.
     pub told: Vec<Told>,
+    /// Every key press about a transaction, whether or not its machine lived to say anything.
+    pub pressed: Vec<Pressed>,
     /// Every line that any program logged, in order, with its fields.
     pub log: Vec<LogLine>,
     /// What the auditor tried at the end.
@@ -213,6 +215,15 @@ pub struct CallStatus {
     pub message: String,
     /// Its reason, in upper case.
     pub reason: Option<String>,
+}
+
+/// A key press about a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pressed {
+    /// When it began.
+    pub at: Duration,
+    /// Which one.
+    pub transaction: TransactionId,
 }
 
 /// What a customer was told.

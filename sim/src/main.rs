@@ -27,7 +27,7 @@ macro_rules! say {
 const VIOLATED: u8 = 1;
 const TOO_FEW_SITUATIONS: u8 = 4;
 /// So many runs reach everything, or the plans are not what they should be.
-const ENOUGH_RUNS: u64 = 100;
+const ENOUGH_RUNS: u64 = 500;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

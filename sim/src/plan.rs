@@ -247,6 +247,8 @@ pub struct Wire {
     pub delay_at_most: Duration,
     /// Cut connections.
     pub reset: f64,
+    /// Requests for money that reach the ledger only after their machine has lost its patience.
+    pub late: f64,
 }
 
 impl Wire {
@@ -268,6 +270,13 @@ impl Wire {
         let stream = of("/atm.auth.v1.AuthService/WatchRevocations", Rule::default());
         let mut rules = vec![stream];
         rules.extend(self.first.iter().cloned());
+        if self.late > 0.0 {
+            let length = DelayLength::Uniform(Span(PATIENCE), Span(PATIENCE * 3));
+            let delay_request = Some(Delay { probability: self.late, length });
+            let late = Rule { delay_request, ..Rule::default() };
+            rules.push(of("*/HoldTransaction", late.clone()));
+            rules.push(of("*/PostTransaction", late));
+        }
         rules.push(of(
             "*",
             Rule {
@@ -337,6 +346,9 @@ impl Plan {
             wire.copy_often();
             troubles.sort_by_key(|(at, _)| *at);
         }
+        if !spared {
+            rarely(&mut dice, &mut scripts[0], &mut wire);
+        }
         Self { scripts, troubles, wire, strikes, ledger_pace, checkpoint_every, latency, down_for }
     }
 
@@ -362,6 +374,32 @@ fn script(dice: &mut Rng) -> Vec<(Duration, Action)> {
         script.push((Duration::from_millis(dice.u64(0..600)), action(dice)));
     }
     script
+}
+
+/// In one run of three, something that would hardly ever happen by itself.
+fn rarely(dice: &mut Rng, script: &mut Vec<(Duration, Action)>, wire: &mut Wire) {
+    let customer = dice.usize(..CUSTOMERS.len());
+    let place = dice.usize(..=script.len());
+    let mut then = |actions: &[Action]| {
+        let pause = Duration::from_millis(100);
+        script.splice(place..place, actions.iter().map(|action| (pause, action.clone())));
+    };
+    match dice.u8(..9) {
+        // A request is overtaken by the cancel of whoever gave it up.
+        0 => {
+            wire.late = 0.8;
+            then(&[Action::Withdraw { customer, amount: 50, right_pin: true, fault: None }]);
+        }
+        // Somebody guesses until the card is locked.
+        1 => then(&vec![Action::Balance { customer, right_pin: false }; 4]),
+        // Somebody asks for more than he has, and more than once.
+        2 => {
+            wire.copy_often();
+            let too_much = Action::Withdraw { customer, amount: 1_200, right_pin: true, fault: None };
+            then(&[too_much.clone(), too_much, Action::Repeat]);
+        }
+        _ => {}
+    }
 }
 
 /// Up to two changes of PIN among whatever else happens.
@@ -413,6 +451,7 @@ fn wire(dice: &mut Rng) -> Wire {
         delay: part(dice, 0.3),
         delay_at_most: longest.mul_f64(dice.f64().powi(3)).max(Duration::from_millis(20)),
         reset: part(dice, 0.1),
+        late: 0.0,
         first: Vec::new(),
     }
 }

@@ -44,7 +44,12 @@ pub fn one(seed: u64, bug: Option<Bug>) -> Result<Report, WorldError> {
 pub fn planned(seed: u64, plan: Plan, bug: Option<Bug>) -> Result<Report, WorldError> {
     let _planted = bug.map(atm_faults::plant);
     let outcome = world::run(seed, plan)?;
-    let mut violations = check::all(&outcome.evidence);
+    let mut violations = outcome.violations.clone();
+    for violation in check::all(&outcome.evidence) {
+        if !violations.contains(&violation) {
+            violations.push(violation);
+        }
+    }
     let late = "not everything ended";
     violations.extend(outcome.failures.iter().map(|failure| {
         let invariant = if failure.starts_with(late) { 23 } else { NO_INVARIANT };

@@ -1,10 +1,11 @@
 //! Situations that matter: a checker that never saw one of them proves nothing about it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use atm_ledger_core::{Action, DeclineReason};
 
-use crate::evidence::{LogLine, Told};
+use crate::evidence::{AttemptRow, Call, CountChange, LogLine, Told};
 use crate::world::{Host, Outcome};
 
 /// Gives each situation its name and a sentence.
@@ -107,7 +108,7 @@ situations! {
     AnswerLost,
 }
 
-/// Which situations a run reached, and how often.
+/// Which situations a run reached, and how often. What the auditor does on purpose does not count.
 pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
     use Situation as S;
     let mut counts = BTreeMap::new();
@@ -116,7 +117,11 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
             *counts.entry(situation).or_insert(0) += count;
         }
     };
-    let point = |name: &str| outcome.points.get(name).copied().unwrap_or(0);
+    let (points, until, last) = match &outcome.unaudited {
+        Some(before) => (&before.points, before.until, before.sequence),
+        None => (&outcome.points, Duration::MAX, u64::MAX),
+    };
+    let point = |name: &str| points.get(name).copied().unwrap_or(0);
     add(S::TombstoneRefusedRequest, point("LEDGER_TOMBSTONE_MET_THE_REQUEST"));
     add(S::DeclinedAgain, point("LEDGER_DECLINED_AGAIN"));
     add(S::AnsweredAgain, point("LEDGER_ANSWERED_AGAIN"));
@@ -129,7 +134,7 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
 
     let evidence = &outcome.evidence;
     let mut holds = BTreeMap::new();
-    for step in &evidence.ledger.steps {
+    for step in evidence.ledger.steps.iter().filter(|step| step.commit_sequence <= last) {
         match &step.action {
             Action::Tombstone => add(S::CancelBeforeRequest, 1),
             Action::Hold { transfer, .. } => drop(holds.insert(step.id, transfer.amount)),
@@ -161,11 +166,12 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
             add(S::Overdraft, u64::from(customer && leg.balance.posted < 0));
         }
     }
-    let attempts = evidence.auth.attempts.iter();
-    add(S::PinChanged, attempts.filter(|row| row.attempt.outcome == "changed").count() as u64);
+    let changed = |row: &&AttemptRow| row.seen <= until && row.attempt.outcome == "changed";
+    add(S::PinChanged, evidence.auth.attempts.iter().filter(changed).count() as u64);
     let unsure = |told: &&Told| told.kind == "change_pin" && told.status == "unknown";
     add(S::PinMayBeChanged, evidence.told.iter().filter(unsure).count() as u64);
-    add(S::CardLocked, evidence.auth.counts.iter().filter(|change| change.wrong_pins >= 3).count() as u64);
+    let locked = |change: &&CountChange| change.at <= until && change.wrong_pins >= 3;
+    add(S::CardLocked, evidence.auth.counts.iter().filter(locked).count() as u64);
     for machine in &evidence.machines {
         for record in machine.journal.records.iter().filter(|record| record.is_over) {
             match (record.kind, record.state) {
@@ -198,8 +204,9 @@ pub fn reached(outcome: &Outcome) -> BTreeMap<Situation, u64> {
         };
         add(situation, 1);
     }
-    let two = |line: &&LogLine| line.text.contains("another writer moved the head");
+    let two = |line: &&LogLine| line.at <= until && line.text.contains("another writer moved the head");
     add(S::TwoLedgers, evidence.log.iter().filter(two).count() as u64);
-    add(S::AnswerLost, evidence.calls.iter().filter(|call| call.answer.is_none()).count() as u64);
+    let lost = |call: &&Call| call.began <= until && call.answer.is_none();
+    add(S::AnswerLost, evidence.calls.iter().filter(lost).count() as u64);
     counts
 }

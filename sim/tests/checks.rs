@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use atm_history::{Answer, State};
-use atm_ledger_core::{Action as Done, Leg};
+use atm_ledger::storage::Head;
+use atm_ledger_core::{Action as Done, Leg, Step};
 use atm_proto::gateway::{
     AuthorizeWithdrawalRequest, AuthorizeWithdrawalResponse, CancelTransactionRequest, GetBalanceResponse,
     ListTransactionsResponse,
 };
 use atm_sim::check::linear;
+use atm_sim::check::running::Running;
 use atm_sim::evidence::{AttemptRow, AttemptSummary, Call, CountChange, Evidence, LogLine};
 use atm_sim::plan::{Action, Plan};
 use atm_sim::{check, world};
@@ -141,6 +143,12 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         let done = run.told.iter_mut().find(|told| told.status == "posted").unwrap();
         done.amount = done.amount.map(|amount| amount + 1);
     });
+    for exit in [2, 4, 5] {
+        damaged(9, &|run| {
+            let done = run.told.iter_mut().find(|told| told.status == "captured").unwrap();
+            (done.status, done.exit) = ("cancelled".to_owned(), exit);
+        });
+    }
     damaged(10, &|run| run.machines[0].journal.records[0].authorization.clear());
     damaged(11, &|run| {
         let mut another = run.machines[0].device.dispenses[0].clone();
@@ -170,6 +178,10 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
     damaged(14, &|run| {
         let rejected = run.told.iter_mut().find(|told| told.status == "cancelled").unwrap();
         (rejected.status, rejected.exit) = ("captured".to_owned(), 0);
+    });
+    damaged(14, &|run| {
+        let middle = run.ledger.heads.len() / 2;
+        run.ledger.heads[middle].1.hash[0] ^= 1;
     });
     damaged(15, &|run| run.ledger.stray_steps = 1);
     damaged(16, &|run| run.ledger.steps[3].commit_sequence += 1);
@@ -243,6 +255,17 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
         let at = call(run, "GetBalance");
         run.calls[at].caller = "atm-9".to_owned();
     });
+    damaged(21, &|run| {
+        let at = step(run, is_hold);
+        let another = run.ledger.roles.keys().copied().find(|id| *id != truth_debit(run, at)).unwrap();
+        let Done::Hold { transfer, .. } = &mut run.ledger.steps[at].action else { panic!("it is a hold") };
+        transfer.debit = another;
+    });
+    damaged(22, &|run| {
+        let session = run.calls.iter().find_map(|call| call.session.clone()).unwrap();
+        let text = session.trim_start_matches("Bearer ").to_owned();
+        run.log.push(LogLine { at: run.now, level: "INFO", target: "atm_gateway".to_owned(), text });
+    });
     damaged(22, &|run| {
         let pin = run.secrets.iter().find(|secret| secret.what.starts_with("the PIN")).unwrap().text.clone();
         let text = format!("verified pin={pin}");
@@ -259,6 +282,72 @@ fn a_true_run_breaks_nothing_and_each_damage_breaks_its_invariant() {
 
     checked.dedup();
     assert_eq!(checked, (1..=24).collect::<Vec<u8>>(), "every invariant was broken once");
+}
+
+fn truth_debit(run: &Evidence, at: usize) -> atm_types::AccountId {
+    run.ledger.steps[at].action.transfer().unwrap().debit
+}
+
+/// The commits as the observer saw them: each head, and the steps that it added.
+fn commits(run: &Evidence) -> Vec<(Head, Vec<Step>)> {
+    let mut before = 0;
+    let mut commits = Vec::new();
+    for (_, head) in &run.ledger.heads {
+        let end = usize::try_from(head.sequence).unwrap();
+        commits.push((*head, run.ledger.steps[before..end].to_vec()));
+        before = end;
+    }
+    commits
+}
+
+#[test]
+fn what_is_wrong_is_seen_with_the_commit_that_brings_it() {
+    let truth = true_run();
+    let replay = |commits: &[(Head, Vec<Step>)]| -> Vec<u8> {
+        let mut running = Running::default();
+        let found = commits.iter().flat_map(|(head, steps)| running.ledger(*head, steps));
+        found.map(|violation| violation.invariant).collect()
+    };
+    let true_commits = commits(&truth);
+    assert_eq!(replay(&true_commits), Vec::<u8>::new());
+    let captures = |steps: &[Step]| steps.iter().any(|step| capture(&step.action));
+    let at = true_commits.iter().position(|(_, steps)| captures(steps)).unwrap();
+    let found = |invariant: u8, damage: &dyn Fn(&mut Vec<(Head, Vec<Step>)>)| {
+        let mut commits = true_commits.clone();
+        damage(&mut commits);
+        let seen = replay(&commits);
+        assert!(seen.contains(&invariant), "invariant {invariant} was broken, and seen were {seen:?}");
+    };
+    let first = |steps: &mut [Step]| steps.iter().position(|step| capture(&step.action)).unwrap();
+    found(1, &|commits| {
+        let index = first(&mut commits[at].1);
+        legs(&mut commits[at].1[index].action)[1].posted += 1;
+    });
+    found(2, &|commits| {
+        let index = first(&mut commits[at].1);
+        legs(&mut commits[at].1[index].action)[0].balance.posted += 1;
+    });
+    found(4, &|commits| {
+        let again = commits[at].clone();
+        commits.insert(at, again);
+    });
+    found(5, &|commits| {
+        let index = first(&mut commits[at].1);
+        legs(&mut commits[at].1[index].action).iter_mut().for_each(|leg| leg.posted += 1_000_000);
+    });
+    found(14, &|commits| commits[at].0.sequence = 1);
+    found(16, &|commits| drop(commits[at].1.pop()));
+
+    let (machine, dispense) = (&truth.machines[0], &truth.machines[0].device.dispenses[0]);
+    let early = Running::default().dispense(&machine.journal, &machine.name, dispense);
+    assert_eq!(early.unwrap().invariant, 10, "nothing was held yet");
+    let mut running = Running::default();
+    let mut step = machine.journal.steps.iter().find(|step| step.event == "PRESENTED").unwrap().clone();
+    assert_eq!(running.journal(&machine.name, &step), None);
+    step.state = "VOID_PENDING".to_owned();
+    step.event = "GIVEN_UP".to_owned();
+    assert_eq!(running.journal("atm-9", &step), None, "another machine's");
+    assert_eq!(running.journal(&machine.name, &step).unwrap().invariant, 12);
 }
 
 #[test]

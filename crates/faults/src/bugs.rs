@@ -109,6 +109,8 @@ bugs! {
     LogOutEndsNothing breaks [21];
     /// A session works at every machine.
     SessionsWorkAnywhere breaks [21];
+    /// A transfer takes the money from the account that it was meant for.
+    TransferGoesTheWrongWay breaks [21];
     /// Card number and PIN are logged.
     PinsAreLogged breaks [22];
 

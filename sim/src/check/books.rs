@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use atm_ledger_core::{Account, AccountKind, Action, Leg, Side, Step, Totals, TransactionState};
+use atm_ledger::storage::{Batch, Hash};
+use atm_ledger_core::{Account, AccountKind, Action, Leg, Side, Step, StepKind, Totals, TransactionState};
 use atm_types::{AccountId, TransactionId};
 use sha2::{Digest, Sha256};
 
 use super::Violation;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, LedgerEvidence};
 
 /// Adds a leg to the totals of its account, as a bookkeeper would.
 fn add(totals: &mut Totals, side: Side, leg: &Leg) {
@@ -19,13 +20,17 @@ fn add(totals: &mut Totals, side: Side, leg: &Leg) {
     *pending += leg.pending;
 }
 
-/// 1, 2 and 3: each step adds up, so do all accounts, what is stored are the sums, and nobody has spent what he has not.
-pub(super) fn sums(evidence: &Evidence) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let mut accounts: BTreeMap<AccountId, Account> = BTreeMap::new();
-    for step in &evidence.ledger.steps {
+/// The sums of all entries so far; 1, 2 and 3 are tried with each step that is added.
+#[derive(Debug, Default)]
+pub(super) struct Sums(BTreeMap<AccountId, Account>);
+
+impl Sums {
+    /// What is wrong with the next step: it does not add up, an account is not what its entries sum to, or somebody has
+    /// spent what he has not.
+    pub(super) fn add(&mut self, step: &Step) -> Vec<Violation> {
+        let mut found = Vec::new();
         if let Action::OpenAccount(terms) = &step.action {
-            accounts.insert(terms.account_id, Account::open((**terms).clone(), step.commit_time));
+            self.0.insert(terms.account_id, Account::open((**terms).clone(), step.commit_time));
         }
         let legs = step.action.legs();
         let sum = |change: fn(&Leg) -> i64| -> (i64, i64) {
@@ -36,7 +41,7 @@ pub(super) fn sums(evidence: &Evidence) -> Vec<Violation> {
             found.push(Violation::new(1, format!("step {} does not add up: {legs:?}", step.commit_sequence)));
         }
         for (index, leg) in step.entries() {
-            let Some(account) = accounts.get_mut(&leg.account_id) else {
+            let Some(account) = self.0.get_mut(&leg.account_id) else {
                 found.push(Violation::new(
                     2,
                     format!("step {} moves an account that is not open", step.commit_sequence),
@@ -54,8 +59,16 @@ pub(super) fn sums(evidence: &Evidence) -> Vec<Violation> {
                 found.push(Violation::new(2, what));
             }
         }
-        found.extend(spent_too_much(step, &accounts));
+        found.extend(spent_too_much(step, &self.0));
+        found
     }
+}
+
+/// 1, 2 and 3: each step adds up, so do all accounts, what is stored are the sums, and nobody has spent what he has not.
+pub(super) fn sums(evidence: &Evidence) -> Vec<Violation> {
+    let mut sums = Sums::default();
+    let mut found: Vec<Violation> = evidence.ledger.steps.iter().flat_map(|step| sums.add(step)).collect();
+    let Sums(accounts) = sums;
     let sum =
         |change: fn(&Totals) -> i64| accounts.values().map(|account| change(&account.totals)).sum::<i64>();
     if sum(|t| t.debits_posted) != sum(|t| t.credits_posted)
@@ -119,13 +132,9 @@ pub(super) fn order(evidence: &Evidence) -> Vec<Violation> {
         found.push(Violation::new(16, what));
     }
     for pair in ledger.heads.windows(2) {
-        if pair[1].1.sequence < pair[0].1.sequence {
-            found.push(Violation::new(
-                14,
-                format!("the books went back from {} to {}", pair[0].1.sequence, pair[1].1.sequence),
-            ));
-        }
+        found.extend(went_back(pair[0].1.sequence, pair[1].1.sequence));
     }
+    found.extend(replaced(ledger));
     // In the middle of a run a torn commit may lie there until the ledger starts again.
     if evidence.at_end && ledger.stray_steps > 0 {
         found.push(Violation::new(
@@ -136,39 +145,77 @@ pub(super) fn order(evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
-/// 4, 5 and 13: what may follow what under one id, and how much may be posted.
-pub(super) fn lives(evidence: &Evidence) -> Vec<Violation> {
-    let mut lives: BTreeMap<TransactionId, Vec<&Step>> = BTreeMap::new();
-    for step in &evidence.ledger.steps {
-        lives.entry(step.id).or_default().push(step);
-    }
-    let mut found = Vec::new();
-    for (id, steps) in lives {
-        for pair in steps.windows(2) {
-            if !may_follow(&steps, pair[0], pair[1]) {
-                let after_tombstone = matches!(pair[0].action, Action::Tombstone);
-                let what = format!("{id}: {:?} after {:?}", pair[1].action.kind(), pair[0].action.kind());
-                found.push(Violation::new(if after_tombstone { 13 } else { 4 }, what));
-            }
-        }
-        let held = steps.iter().find_map(|step| match &step.action {
-            Action::Hold { transfer, .. } | Action::Suspend { transfer, .. } => Some(transfer.amount),
-            _ => None,
-        });
-        let posted: i64 =
-            steps.iter().filter_map(|step| step.action.legs().first()).map(|leg| leg.posted).sum();
-        if held.is_some_and(|held| posted > held) {
-            found.push(Violation::new(5, format!("{id}: {posted} was posted of a hold of {held:?}")));
-        }
-    }
-    found
+/// 14: the end of the books never goes back.
+pub(super) fn went_back(before: u64, after: u64) -> Option<Violation> {
+    (after < before).then(|| Violation::new(14, format!("the books went back from {before} to {after}")))
 }
 
-fn may_follow(steps: &[&Step], before: &Step, after: &Step) -> bool {
+/// 14: whatever the end of the books once was is still a part of them, to the byte: its hash covers all before it.
+fn replaced(ledger: &LedgerEvidence) -> Vec<Violation> {
+    let last = |batch: &Batch| (batch.first_sequence + batch.keys.len() as u64 - 1, batch.hash);
+    let ends: BTreeMap<u64, Hash> = ledger.batches.iter().map(last).collect();
+    let seen = ledger.heads.iter().filter(|(_, head)| head.sequence > 0);
+    let gone = seen.filter(|(_, head)| ends.get(&head.sequence) != Some(&head.hash));
+    gone.map(|(at, head)| {
+        let what = format!("the books that ended with {} at {at:?} were replaced", head.sequence);
+        Violation::new(14, what)
+    })
+    .collect()
+}
+
+/// The life of each transaction so far; 4, 5 and 13 are tried with each step that is added.
+#[derive(Debug, Default)]
+pub(super) struct Lives(BTreeMap<TransactionId, Life>);
+
+/// What happened under one id.
+#[derive(Debug, Default)]
+struct Life {
+    /// The last step's kind, and where it left the transaction.
+    last: Option<(StepKind, Option<TransactionState>)>,
+    /// Whether nothing may follow, since a cancel came first.
+    tombstone: bool,
+    /// What was set aside, by a hold or a suspension.
+    held: Option<i64>,
+    posted: i64,
+}
+
+impl Lives {
+    /// What is wrong with the next step: it may not follow what was there, or posts more than was held.
+    pub(super) fn add(&mut self, step: &Step) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let (id, kind) = (step.id, step.action.kind());
+        let life = self.0.entry(id).or_default();
+        if let Some((before, state)) = life.last
+            && !may_follow(&step.action, state, life.held.is_some())
+        {
+            let what = format!("{id}: {kind:?} after {before:?}");
+            found.push(Violation::new(if life.tombstone { 13 } else { 4 }, what));
+        }
+        life.last = Some((kind, step.action.state()));
+        life.tombstone = matches!(step.action, Action::Tombstone);
+        if let Action::Hold { transfer, .. } | Action::Suspend { transfer, .. } = &step.action {
+            life.held.get_or_insert(transfer.amount);
+        }
+        let posts = step.action.legs().first().map_or(0, |leg| leg.posted);
+        life.posted += posts;
+        if posts > 0 && life.held.is_some_and(|held| life.posted > held) {
+            let what = format!("{id}: {} was posted of a hold of {:?}", life.posted, life.held);
+            found.push(Violation::new(5, what));
+        }
+        found
+    }
+}
+
+/// 4, 5 and 13: what may follow what under one id, and how much may be posted.
+pub(super) fn lives(evidence: &Evidence) -> Vec<Violation> {
+    let mut lives = Lives::default();
+    evidence.ledger.steps.iter().flat_map(|step| lives.add(step)).collect()
+}
+
+fn may_follow(after: &Action, state: Option<TransactionState>, held: bool) -> bool {
     use TransactionState::{Cancelled, Expired, Held, Suspect};
-    let held = steps.iter().any(|step| matches!(step.action, Action::Hold { .. } | Action::Suspend { .. }));
-    let Some(state) = before.action.state() else { return false };
-    match &after.action {
+    let Some(state) = state else { return false };
+    match after {
         Action::Capture { .. } | Action::Cancel { .. } | Action::Expire { .. } => state == Held,
         Action::CaptureLate { .. } => held && matches!(state, Cancelled | Expired),
         Action::Suspend { .. } => held && matches!(state, Held | Cancelled | Expired),

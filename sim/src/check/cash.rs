@@ -23,28 +23,34 @@ pub(super) fn dispenses(evidence: &Evidence) -> Vec<Violation> {
             }
         }
         for dispense in &machine.device.dispenses {
-            let Some(record) = of.get(&dispense.id) else {
-                let what = format!(
-                    "{} was told of dispense {}, which its journal does not know",
-                    machine.name, dispense.id
-                );
-                found.push(Violation::new(11, what));
-                continue;
-            };
-            let held = evidence.ledger.steps.iter().any(|step| {
-                step.id == record.id
-                    && matches!(&step.action, Action::Hold { transfer, .. } if transfer.amount >= dispense.planned)
+            let record = of.get(&dispense.id).copied();
+            let held = record.and_then(|record| {
+                evidence.ledger.steps.iter().find_map(|step| match &step.action {
+                    Action::Hold { transfer, .. } if step.id == record.id => Some(transfer.amount),
+                    _ => None,
+                })
             });
-            if !held || record.authorization.is_empty() {
-                let what = format!(
-                    "{} of {} was to be paid out, and nothing was held for it",
-                    dispense.planned, record.id
-                );
-                found.push(Violation::new(10, what));
-            }
+            found.extend(must_be_held(&machine.name, record, dispense, held));
         }
     }
     found
+}
+
+/// 10 and 11: a dispense belongs to a transaction, and so much is held for that and was signed for.
+pub(super) fn must_be_held(
+    machine: &str,
+    record: Option<&JournalRecord>,
+    dispense: &DeviceDispense,
+    held: Option<i64>,
+) -> Option<Violation> {
+    let Some(record) = record else {
+        let what = format!("{machine} was told of dispense {}, which its journal does not know", dispense.id);
+        return Some(Violation::new(11, what));
+    };
+    let is_held = held.is_some_and(|held| held >= dispense.planned) && !record.authorization.is_empty();
+    let what =
+        || format!("{} of {} was to be paid out, and nothing was held for it", dispense.planned, record.id);
+    (!is_held).then(|| Violation::new(10, what()))
 }
 
 /// What stands posted on a place of a machine, in the ledger's books, seen from its debit side.

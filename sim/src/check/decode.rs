@@ -8,6 +8,7 @@ use atm_types::{AccountId, TransactionId};
 use prost::Message;
 
 use crate::evidence::{Call, Evidence};
+use crate::plan::CUSTOMERS;
 
 /// A call about a transaction.
 pub(super) struct Asked<'a> {
@@ -65,17 +66,23 @@ pub(super) fn answer<M: Message + Default>(call: &Call) -> Option<M> {
     M::decode(&answer.as_ref().ok()?[..]).ok()
 }
 
-/// The account of each session that was opened, by its token.
+/// The account of each session that was opened, by its token: that of the card that was inserted, whatever the bank says.
 pub(super) fn accounts_of_sessions(evidence: &Evidence) -> BTreeMap<String, AccountId> {
-    let opened = evidence.calls.iter().filter(|call| call.method == "LogIn").filter_map(answer);
-    opened
-        .filter_map(|session: wire::LogInResponse| {
-            Some((session.session_token, session.account_id.parse().ok()?))
-        })
-        .collect()
+    let opened = evidence.calls.iter().filter(|call| call.method == "LogIn").filter_map(|call| {
+        let session: wire::LogInResponse = answer(call)?;
+        let inserted = wire::LogInRequest::decode(&call.request[..]).ok()?.card_number;
+        let owner = CUSTOMERS.iter().find(|who| who.card == inserted)?;
+        Some((session.session_token, AccountId::of_number(owner.account)))
+    });
+    opened.collect()
 }
 
 /// The account that a call is about, by its session.
 pub(super) fn account_of(call: &Call, accounts: &BTreeMap<String, AccountId>) -> Option<AccountId> {
-    accounts.get(call.session.as_deref()?.trim_start_matches("Bearer ")).copied()
+    accounts.get(token_of(call.session.as_deref()?)).copied()
+}
+
+/// The token in what was sent as the header of a call.
+pub(super) fn token_of(header: &str) -> &str {
+    header.trim_start_matches("Bearer ")
 }

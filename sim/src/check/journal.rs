@@ -1,6 +1,6 @@
 //! The machines' journals: 12, 14 and 24.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use atm_cli::simulation::{JournalRecord, JournalStep};
 use atm_types::TransactionId;
@@ -27,19 +27,31 @@ pub(super) fn nothing_is_cancelled_after_it_was_presented(evidence: &Evidence) -
         });
     let mut found: Vec<Violation> = cancelled.map(|what| Violation::new(12, what)).collect();
     for machine in &evidence.machines {
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for step in &machine.journal.steps {
-            if step.event == "PRESENTED" {
-                seen.insert(&step.subject, step.sequence);
+            if is_given_up(step) && seen.contains(&step.subject) {
+                found.push(given_up(&machine.name, &step.subject));
             }
-            if step.state == "VOID_PENDING" && seen.contains_key(&step.subject) {
-                let what =
-                    format!("{} gave {} up after it had presented its notes", machine.name, step.subject);
-                found.push(Violation::new(12, what));
+            if is_presented(step) {
+                seen.insert(&step.subject);
             }
         }
     }
     found
+}
+
+/// Whether this step says that notes were presented.
+pub(super) fn is_presented(step: &JournalStep) -> bool {
+    step.event == "PRESENTED"
+}
+
+/// Whether this step gives a transaction up.
+pub(super) fn is_given_up(step: &JournalStep) -> bool {
+    step.state == "VOID_PENDING"
+}
+
+pub(super) fn given_up(machine: &str, subject: &str) -> Violation {
+    Violation::new(12, format!("{machine} gave {subject} up after it had presented its notes"))
 }
 
 /// 14: what was once in a journal stays there, whatever dies, until it is so old that it is compacted.

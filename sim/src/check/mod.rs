@@ -1,8 +1,10 @@
 //! The invariants, as pure functions over the evidence; their numbers are those of docs/ARCHITECTURE.md.
 //!
+//! All of them look at the end of a run; [`running`] tries the cheapest after each commit, too.
+//!
 //! `books` looks at the ledger's disk alone; `model` replays it and judges what was answered at the ledger's door, and
 //! `linear` judges that without the log; `answers` and `statements` hold what was told against it, `told` what customers
-//! were; `cash`, `journal` and `ends` look at the machines; `pins`, `right_pins` and `secrets` at auth and at everything that is written down.
+//! were; `whose` asks from and to which account; `cash`, `journal` and `ends` look at the machines; `pins`, `right_pins` and `secrets` at auth and at everything that is written down.
 
 mod answers;
 mod books;
@@ -14,9 +16,11 @@ pub mod linear;
 mod model;
 mod pins;
 mod right_pins;
+pub mod running;
 mod secrets;
 mod statements;
 mod told;
+mod whose;
 
 use crate::evidence::Evidence;
 
@@ -39,7 +43,7 @@ impl Violation {
 /// A group of invariants.
 pub type Check = fn(&Evidence) -> Vec<Violation>;
 
-/// What is checked in the middle of a run as well as at its end.
+/// What must be true at any moment, also of a run that was broken off.
 pub const ALWAYS: &[Check] = &[
     books::sums,
     books::order,
@@ -60,10 +64,11 @@ pub const ALWAYS: &[Check] = &[
     pins::counts,
     right_pins::right_pins,
     pins::sessions,
+    whose::accounts,
     secrets::nowhere,
 ];
 
-/// What is checked at the end only, when everything had its time to end.
+/// What must be true when everything had its time to end.
 pub const AT_END: &[Check] = &[
     books::starts_again,
     cash::places,

@@ -8,7 +8,7 @@ use atm_proto::gateway::{LogInRequest, LogInResponse};
 use prost::Message;
 
 use super::Violation;
-use super::decode::answer;
+use super::decode::{answer, token_of};
 use crate::evidence::{AttemptRow, AttemptSummary, Evidence, LogLine};
 use crate::world::TICK;
 
@@ -159,24 +159,23 @@ pub(super) fn sessions(evidence: &Evidence) -> Vec<Violation> {
             opened.entry(session.session_token).or_default().insert(&call.caller);
         }
     }
-    let token = |header: &str| header.trim_start_matches("Bearer ").to_owned();
     let mut ended: BTreeMap<String, Duration> = BTreeMap::new();
     for call in evidence.calls.iter().filter(|call| call.method == "LogOut") {
         if let (Some((at, Ok(_))), Some(session)) = (&call.answer, &call.session) {
-            ended.entry(token(session)).or_insert(*at);
+            ended.entry(token_of(session).to_owned()).or_insert(*at);
         }
     }
     let mut found = Vec::new();
     for call in evidence.calls.iter().filter(|call| call.method != "LogOut") {
         let (Some((_, Ok(_))), Some(session)) = (&call.answer, &call.session) else { continue };
-        let session = token(session);
-        if ended.get(&session).is_some_and(|at| *at < call.began) {
+        let session = token_of(session);
+        if ended.get(session).is_some_and(|at| *at < call.began) {
             found.push(Violation::new(
                 21,
                 format!("{} by {} worked after the log-out", call.method, call.caller),
             ));
         }
-        if opened.get(&session).is_some_and(|at| !at.contains(call.caller.as_str())) {
+        if opened.get(session).is_some_and(|at| !at.contains(call.caller.as_str())) {
             found.push(Violation::new(
                 21,
                 format!("{} by {} worked with another's session", call.method, call.caller),

@@ -1,7 +1,10 @@
 //! 22: no PIN, card number, token, key or pepper is written down anywhere.
 
+use std::collections::BTreeSet;
+
 use super::Violation;
-use crate::evidence::Evidence;
+use super::decode::token_of;
+use crate::evidence::{Evidence, Secret};
 
 /// See the module.
 pub(super) fn nowhere(evidence: &Evidence) -> Vec<Violation> {
@@ -29,13 +32,25 @@ pub(super) fn nowhere(evidence: &Evidence) -> Vec<Violation> {
             ("what a customer was told".to_owned(), format!("{} {:?}", told.status, told.reason))
         }),
     );
+    let sessions = sessions(evidence);
+    let secrets: Vec<&Secret> = evidence.secrets.iter().chain(&sessions).collect();
     let mut found = Vec::new();
     for (place, text) in &texts {
-        for secret in evidence.secrets.iter().filter(|secret| contains(text, &secret.text)) {
+        for secret in secrets.iter().filter(|secret| contains(text, &secret.text)) {
             found.push(Violation::new(22, format!("{} is in {place}", secret.what)));
         }
     }
     found
+}
+
+/// The tokens of all sessions that were used.
+fn sessions(evidence: &Evidence) -> Vec<Secret> {
+    let tokens: BTreeSet<&str> =
+        evidence.calls.iter().filter_map(|call| call.session.as_deref()).map(token_of).collect();
+    tokens
+        .into_iter()
+        .map(|text| Secret { what: "a session's token".to_owned(), text: text.to_owned() })
+        .collect()
 }
 
 /// Whether the text has the secret as a word of its own: five digits are easily a part of a number.

@@ -18,18 +18,16 @@ struct Booked {
 }
 
 /// A receipt is true for ever: "nothing was moved" as well as "it was".
-///
-/// Only ends that are final are looked at. Exit codes 2, 4 and 5 speak of one command; the same id may begin again, and
-/// then the last receipt counts.
 pub(super) fn receipts_are_true(evidence: &Evidence) -> Vec<Violation> {
     let books = booked(&evidence.ledger.steps);
     let of = |id: TransactionId| books.get(&id).copied().unwrap_or_default();
-    evidence.told.iter().filter_map(|told| judge(told, of(told.transaction?))).collect()
+    evidence.told.iter().filter_map(|told| judge(evidence, told, of(told.transaction?))).collect()
 }
 
-fn judge(told: &Told, booked: Booked) -> Option<Violation> {
+fn judge(evidence: &Evidence, told: &Told, booked: Booked) -> Option<Violation> {
     let id = told.transaction?;
     let (invariant, wrong) = match told.status.as_str() {
+        _ if nothing_happened(told) => (9, booked.posted != 0 && is_last(evidence, told, id)),
         "captured" | "capture_pending" | "posted" if booked.posted == 0 => (14, !booked.suspended),
         // What was presented counts as out until the device was asked how much of it was taken.
         "capture_pending" => (9, !booked.suspended && told.amount.is_some_and(|most| booked.posted > most)),
@@ -45,8 +43,22 @@ fn judge(told: &Told, booked: Booked) -> Option<Violation> {
     let Booked { posted, .. } = booked;
     let said = format!("{} told a customer that {} {id} is {}", told.machine, told.kind, told.status);
     wrong.then(|| {
-        Violation::new(invariant, format!("{said}, {:?}, and {posted} is in the books", told.amount))
+        let exit = told.exit;
+        let what = format!("{said}, exit {exit}, {:?}, and {posted} is in the books", told.amount);
+        Violation::new(invariant, what)
     })
+}
+
+/// Whether the exit code promises that nothing was moved: wrong use, not let in, not available. An id that was used for
+/// something else is no word about that.
+fn nothing_happened(told: &Told) -> bool {
+    matches!(told.exit, 2 | 4 | 5) && told.reason.as_deref() != Some("id_reused")
+}
+
+/// Whether nobody pressed a key for this transaction again: these exit codes speak of one key press, and the same id may
+/// begin again.
+fn is_last(evidence: &Evidence, told: &Told, id: TransactionId) -> bool {
+    evidence.pressed.iter().all(|pressed| pressed.transaction != id || pressed.at <= told.at)
 }
 
 fn booked(steps: &[Step]) -> BTreeMap<TransactionId, Booked> {

@@ -35,6 +35,7 @@ pub(super) fn evidence(world: &World, observer: &Observer, at_end: bool) -> Evid
         door: world.door.calls(),
         calls: state.calls.clone(),
         told: state.told.clone(),
+        pressed: state.pressed.clone(),
         log: state.log.clone(),
         probes: state.probes.clone().unwrap_or_default(),
         secrets: secrets(world),

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::services::{Secrets, Start, url_of};
 use super::shared::{Host, mix};
-use crate::evidence::{Call, CallStatus, Told};
+use crate::evidence::{Call, CallStatus, Pressed, Told};
 use crate::plan::{Action, CUSTOMERS, PATIENCE};
 
 /// What survives the crash of a machine.
@@ -208,6 +208,7 @@ impl Scene<'_> {
                     let customer = customer_of(&action);
                     let who = &CUSTOMERS[customer];
                     let words = ["transaction", "cancel", &id.to_string(), "--card", who.card];
+                    self.pressed(id);
                     let ran = self.customer(customer, true, &words).await;
                     self.told("cancel", who.card, Some(id), None, ran);
                 }
@@ -216,6 +217,7 @@ impl Scene<'_> {
                 let id = atm_types::IdSource::transaction_id(&*self.start.ids);
                 let who = &CUSTOMERS[*customer];
                 let words = ["transaction", "cancel", &id.to_string(), "--card", who.card];
+                self.pressed(id);
                 let ran = self.customer(*customer, true, &words).await;
                 self.told("cancel", who.card, Some(id), None, ran);
             }
@@ -250,17 +252,9 @@ impl Scene<'_> {
             words.extend(["--to", to]);
         }
         self.start.shared.tell(self.start.host, format!("{} wants to {kind} {amount}, {id}", who.account));
+        self.pressed(id);
         let ran = self.customer(customer_of(action), right_pin, &words).await;
-        let kind = match kind {
-            "withdraw" => "withdrawal",
-            other => {
-                if other == "deposit" {
-                    "deposit"
-                } else {
-                    "transfer"
-                }
-            }
-        };
+        let kind = if kind == "withdraw" { "withdrawal" } else { kind };
         self.told(kind, who.card, Some(id), Some(amount * 100), ran);
     }
 
@@ -332,6 +326,11 @@ impl Scene<'_> {
         command(self.start, self.secrets, self.machine, pin, words).await
     }
 
+    fn pressed(&self, transaction: TransactionId) {
+        let at = self.start.shared.now();
+        self.start.shared.lock().pressed.push(Pressed { at, transaction });
+    }
+
     fn told(
         &self,
         kind: &'static str,
@@ -357,7 +356,8 @@ impl Scene<'_> {
             exit: ran.exit,
         };
         let reason = told.reason.as_deref().unwrap_or("-");
-        let line = format!("told of {kind}: {} ({reason}), exit {}", told.status, told.exit);
+        let amount = told.amount.map(|amount| format!(" {amount}")).unwrap_or_default();
+        let line = format!("told of {kind}{amount}: {} ({reason}), exit {}", told.status, told.exit);
         self.start.shared.tell(self.start.host, line);
         self.start.shared.lock().told.push(told);
     }

@@ -26,6 +26,7 @@ use turmoil::Sim;
 
 pub use shared::{Host, mix};
 
+use crate::check::Violation;
 use crate::evidence::Evidence;
 use crate::plan::{BUSY_AT_MOST, Blow, ENDING_AT_MOST, Plan, Strike, Trouble};
 use door::Door;
@@ -59,14 +60,29 @@ pub struct Outcome {
     pub points_before: BTreeMap<&'static str, u64>,
     /// How often until the faults ended.
     pub points_busy: BTreeMap<&'static str, u64>,
+    /// What came before the auditor, who does much on purpose; nothing if he did not come.
+    pub unaudited: Option<Unaudited>,
     /// What befell whom at which point.
     pub struck: Vec<(Host, Strike)>,
     /// Points at which a program died.
     pub died_at: Vec<(Host, &'static str)>,
+    /// What was wrong as soon as it was durable; the evidence may or may not still show it.
+    pub violations: Vec<Violation>,
     /// What must not be and no checker of the evidence can see: panics, services that do not start, time that ran out.
     pub failures: Vec<String>,
     /// Disk faults of which nobody could know whether they took effect, and after which the program started again.
     pub unknown_commits: u64,
+}
+
+/// How far a run had come when the auditor came.
+#[derive(Clone, Debug)]
+pub struct Unaudited {
+    /// When.
+    pub until: Duration,
+    /// How often each fault point was reached.
+    pub points: BTreeMap<&'static str, u64>,
+    /// The last step of the books.
+    pub sequence: u64,
 }
 
 /// Why a world could not even begin.
@@ -185,6 +201,7 @@ struct Driver<'a> {
     ended_busy: Option<Duration>,
     points_before: BTreeMap<&'static str, u64>,
     points_busy: BTreeMap<&'static str, u64>,
+    unaudited: Option<Unaudited>,
     died_at: Vec<(Host, &'static str)>,
     failures: Vec<String>,
     unknown_commits: u64,
@@ -222,6 +239,7 @@ impl<'a> Driver<'a> {
             ended_busy: None,
             points_before: BTreeMap::new(),
             points_busy: BTreeMap::new(),
+            unaudited: None,
             died_at: Vec::new(),
             failures: Vec::new(),
             unknown_commits: 0,
@@ -247,7 +265,7 @@ impl<'a> Driver<'a> {
             self.wake_twin();
             if let Some(begun) = self.ended_busy {
                 if !self.state().audit && self.observer.what_is_open(&self.world).is_empty() {
-                    self.state().audit = true;
+                    self.begin_audit(now);
                 }
                 if self.state().audit {
                     if self.state().probes.is_some() {
@@ -276,6 +294,7 @@ impl<'a> Driver<'a> {
                 break;
             }
         }
+        self.failures.append(&mut self.observer.unreadable);
         let evidence = gather::evidence(&self.world, &self.observer, at_end);
         let state = self.state();
         Ok(Outcome {
@@ -285,8 +304,10 @@ impl<'a> Driver<'a> {
             points: state.points.clone(),
             points_before: self.points_before.clone(),
             points_busy: self.points_busy.clone(),
+            unaudited: self.unaudited.clone(),
             struck: state.struck.clone(),
             died_at: self.died_at.clone(),
+            violations: self.observer.violations.clone(),
             failures: self.failures.clone(),
             unknown_commits: self.unknown_commits,
         })
@@ -307,6 +328,13 @@ impl<'a> Driver<'a> {
             let reached = state.points.get(strike.point).copied().unwrap_or(0);
             state.strikes.push(Strike { nth: reached + strike.nth, ..strike });
         }
+    }
+
+    fn begin_audit(&mut self, until: Duration) {
+        let mut state = self.world.shared.lock();
+        let (points, sequence) = (state.points.clone(), self.observer.ledger_sequence);
+        self.unaudited = Some(Unaudited { until, points, sequence });
+        state.audit = true;
     }
 
     /// Takes down the hosts that died in this tick.

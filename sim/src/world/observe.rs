@@ -1,4 +1,5 @@
-//! Looks at all disks after each tick and tells what is new on them: the events of a run are what became durable.
+//! Looks at all disks after each tick and tells what is new on them: the events of a run are what became durable. What
+//! is new must at once be right, as far as that is cheap to say.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +12,14 @@ use atm_ledger_core::Action;
 use super::World;
 use super::machine::Machine;
 use super::shared::Host;
+use crate::check::Violation;
+use crate::check::running::Running;
 use crate::evidence::{AttemptRow, AttemptSummary, CountChange};
 
 /// What was seen so far.
 pub(super) struct Observer {
     ledger_commits: u64,
-    ledger_sequence: u64,
+    pub(super) ledger_sequence: u64,
     auth_commits: u64,
     counts: BTreeMap<String, (u8, bool)>,
     machines: Vec<Seen>,
@@ -25,6 +28,9 @@ pub(super) struct Observer {
     pub(super) attempts: Vec<AttemptRow>,
     /// Disks that could not be read.
     pub(super) unreadable: Vec<String>,
+    running: Running,
+    /// What was wrong as soon as it was durable.
+    pub(super) violations: Vec<Violation>,
 }
 
 #[derive(Default)]
@@ -55,6 +61,8 @@ impl Observer {
             count_changes: Vec::new(),
             attempts: Vec::new(),
             unreadable: Vec::new(),
+            running: Running::default(),
+            violations: Vec::new(),
         }
     }
 
@@ -76,10 +84,12 @@ impl Observer {
             Ok((head, steps)) => {
                 self.heads.push((now, head));
                 self.ledger_sequence = head.sequence;
-                for step in steps {
+                for step in &steps {
                     let what = format!("#{} {} {}", step.commit_sequence, words(&step.action), step.id);
                     world.shared.lock().trace.add(now, Host::Ledger, what);
                 }
+                let wrong = self.running.ledger(head, &steps);
+                self.note(world, Host::Ledger, now, wrong);
             }
             Err(error) => self.unreadable.push(format!("ledger: {error}")),
         }
@@ -113,8 +123,19 @@ impl Observer {
         }
     }
 
+    /// What is wrong stands in the timeline where it was seen.
+    fn note(&mut self, world: &World, host: Host, now: Duration, wrong: impl IntoIterator<Item = Violation>) {
+        for violation in wrong {
+            let what = format!("INVARIANT {}: {}", violation.invariant, violation.what);
+            world.shared.lock().trace.add(now, host, what);
+            self.violations.push(violation);
+        }
+    }
+
     fn look_at_machine(&mut self, world: &World, index: usize, now: Duration) {
+        let mut wrong = Vec::new();
         let (machine, seen, host) = (&world.machines[index], &mut self.machines[index], Host::Machine(index));
+        let name = host.name();
         let commits = machine.journal.commits();
         if commits != seen.journal_commits {
             seen.journal_commits = commits;
@@ -123,6 +144,7 @@ impl Observer {
                     for step in steps {
                         let what = format!("journal: {} {} {}", step.event, step.state, step.subject);
                         world.shared.lock().trace.add(now, host, what);
+                        wrong.extend(self.running.journal(&name, &step));
                         seen.written.push(step);
                     }
                 }
@@ -134,8 +156,12 @@ impl Observer {
             seen.device_commits = commits;
             match simulation::device_evidence(&machine.device) {
                 Ok(device) => {
+                    let journal = simulation::journal_evidence(&machine.journal).unwrap_or_default();
                     for dispense in device.dispenses {
                         let before = seen.dispenses.insert(dispense.id.to_string(), dispense.step);
+                        if before.is_none() {
+                            wrong.extend(self.running.dispense(&journal, &name, &dispense));
+                        }
                         if before != Some(dispense.step) {
                             let what = format!("device: {} {}", dispense.step, dispense.id);
                             world.shared.lock().trace.add(now, host, what);
@@ -145,6 +171,7 @@ impl Observer {
                 Err(error) => self.unreadable.push(format!("{host}: {error}")),
             }
         }
+        self.note(world, host, now, wrong);
     }
 
     /// The steps that were seen in a machine's journal.

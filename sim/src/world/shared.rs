@@ -10,7 +10,7 @@ use atm_types::{Clock, IdSource, SeededIds, Timestamp};
 use turmoil::net::TcpStream;
 
 use super::machine::Machine;
-use crate::evidence::{Call, LogLine, Probe, Told};
+use crate::evidence::{Call, LogLine, Pressed, Probe, Told};
 use crate::plan::{Blow, CUSTOMERS, Strike};
 use crate::trace::Trace;
 
@@ -177,6 +177,8 @@ pub(super) struct State {
     pub(super) next_call: u64,
     /// What customers were told.
     pub(super) told: Vec<Told>,
+    /// What customers began.
+    pub(super) pressed: Vec<Pressed>,
     /// What was logged.
     pub(super) log: Vec<LogLine>,
     /// PINs that were really verified.

@@ -9,6 +9,7 @@
 //! ledger tells: it refuses another credit account under a known id, without any effect, and then the other
 //! spelling is the only one that can be the recorded one.
 
+use atm_faults::{Bug, planted};
 use atm_proto::gateway::{TransferRequest, TransferResponse};
 use atm_proto::ledger::{AccountKind, PostTransactionResponse};
 use atm_types::{AccountId, Money, TransactionId};
@@ -53,6 +54,9 @@ async fn pay(
     let payable = kind == Some(AccountKind::Customer);
     let (first, other) = if payable { (named, stand_in(named)) } else { (stand_in(named), named) };
     let debit = customer.session.account_id;
+    if planted(Bug::TransferGoesTheWrongWay) {
+        return gateway.post(customer, Asked::Transfer, id, amount, (first, debit)).await;
+    }
     match gateway.post(customer, Asked::Transfer, id, amount, (debit, first)).await {
         Err(Failure::IdReused { field: "to_account" }) => {
             // The id is known, so this can only repeat what was recorded, or be refused again.
