@@ -30,7 +30,7 @@ pub struct Cli {
     #[arg(long, requires = "seed", conflicts_with = "json")]
     pub log: bool,
     /// Run so many seeds.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
     /// The first of them.
     #[arg(long, value_name = "SEED", default_value_t = 1)]

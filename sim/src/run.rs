@@ -132,14 +132,16 @@ pub fn many(
                     if index >= count {
                         return;
                     }
-                    let result = one(first + index, bug);
+                    // After the greatest seed comes the smallest.
+                    let seed = first.wrapping_add(index);
+                    let result = one(seed, bug);
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                     match result {
                         Ok(report) => {
                             summary.add(&report);
                             after_each(&report);
                         }
-                        Err(error) => summary.errors.push(format!("seed {}: {error}", first + index)),
+                        Err(error) => summary.errors.push(format!("seed {seed}: {error}")),
                     }
                 }
             });

@@ -288,8 +288,10 @@ fn truth_debit(run: &Evidence, at: usize) -> atm_types::AccountId {
     run.ledger.steps[at].action.transfer().unwrap().debit
 }
 
-/// The commits as the observer saw them: each head, and the steps that it added.
-fn commits(run: &Evidence) -> Vec<(Head, Vec<Step>)> {
+/// A commit as the observer saw it: the head, and the steps that it added.
+type Commit = (Head, Vec<Step>);
+
+fn commits(run: &Evidence) -> Vec<Commit> {
     let mut before = 0;
     let mut commits = Vec::new();
     for (_, head) in &run.ledger.heads {
@@ -303,7 +305,7 @@ fn commits(run: &Evidence) -> Vec<(Head, Vec<Step>)> {
 #[test]
 fn what_is_wrong_is_seen_with_the_commit_that_brings_it() {
     let truth = true_run();
-    let replay = |commits: &[(Head, Vec<Step>)]| -> Vec<u8> {
+    let replay = |commits: &[Commit]| -> Vec<u8> {
         let mut running = Running::default();
         let found = commits.iter().flat_map(|(head, steps)| running.ledger(*head, steps));
         found.map(|violation| violation.invariant).collect()
@@ -312,7 +314,7 @@ fn what_is_wrong_is_seen_with_the_commit_that_brings_it() {
     assert_eq!(replay(&true_commits), Vec::<u8>::new());
     let captures = |steps: &[Step]| steps.iter().any(|step| capture(&step.action));
     let at = true_commits.iter().position(|(_, steps)| captures(steps)).unwrap();
-    let found = |invariant: u8, damage: &dyn Fn(&mut Vec<(Head, Vec<Step>)>)| {
+    let found = |invariant: u8, damage: &dyn Fn(&mut Vec<Commit>)| {
         let mut commits = true_commits.clone();
         damage(&mut commits);
         let seen = replay(&commits);

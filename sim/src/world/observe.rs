@@ -106,7 +106,7 @@ impl Observer {
             let last_four = card.last_four.to_string();
             let count = (card.wrong_pins.count(), card.blocked);
             if self.counts.get(&last_four) != Some(&count) {
-                let what = format!("card …{last_four}: {} wrong PINs, blocked: {}", count.0, count.1);
+                let what = format!("card {last_four}: {} wrong PINs, blocked: {}", count.0, count.1);
                 world.shared.lock().trace.add(now, Host::Auth, what);
                 self.counts.insert(last_four.clone(), count);
                 let (wrong_pins, blocked) = count;
