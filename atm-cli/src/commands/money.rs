@@ -69,9 +69,9 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
             trace_id: context.trace.to_string(),
         },
     };
-    let (pin, when) = match prepare(context, request, &mut machine, &order.intent) {
+    let (pin, when) = match prepare(context, request, &mut machine, &order) {
         Ok(prepared) => prepared,
-        Err(failure) => return machine.not_let_in(&order.intent, failure),
+        Err(failure) => return machine.not_let_in(&order, failure),
     };
     // Not before the PIN: whoever is asked for it can still go, and nothing has happened.
     let stop = context.stop();
@@ -81,7 +81,7 @@ async fn key_press(context: &Context, request: &Request<'_>, amount: Money) -> R
         // Boxed: what calls this nests as deep as a compiler will follow.
         served = Box::pin(serve(context, request, &mut machine, &order, pin)) => match served {
             Ok(served) => served,
-            Err(failure) => return machine.not_let_in(&order.intent, failure),
+            Err(failure) => return machine.not_let_in(&order, failure),
         },
         () = stop.cancelled() => return machine.stopped(&order, when),
     };
@@ -105,14 +105,14 @@ fn prepare(
     context: &Context,
     request: &Request<'_>,
     machine: &mut Machine,
-    intent: &Intent,
+    order: &Order,
 ) -> Result<(Pin, When), Failure> {
     machine.finish_loads().map_err(|error| flow::journal_before(&error))?;
     // What the machine cannot pay needs nobody's PIN; what was paid already needs no notes.
-    let when = if machine.has_begun(intent)? {
+    let when = if machine.has_begun(order)? {
         When::BeforeUnasked
     } else {
-        machine.notes_for(request.kind, intent.amount)?;
+        machine.notes_for(request.kind, order.intent.amount)?;
         When::Now
     };
     Ok((context.pin(request.card.pin_file.as_deref(), "PIN:")?, when))

@@ -28,6 +28,17 @@ pub(crate) struct Order {
     pub(crate) id_given: bool,
 }
 
+impl Order {
+    /// The journal could not be asked about this order. An id that was given may have been used before.
+    pub(crate) fn not_looked_up(&self, failure: Failure) -> Failure {
+        if self.id_given { failure.in_doubt(self.intent.id) } else { failure }
+    }
+
+    fn journal_is_silent(&self, error: &JournalError) -> Failure {
+        self.not_looked_up(journal_before(error))
+    }
+}
+
 impl Machine {
     /// Carries an order out, or repeats the answer if its id was used before. Every error is definite:
     /// what is not known is a receipt that says so.
@@ -38,7 +49,7 @@ impl Machine {
         deadline: Deadline,
     ) -> Result<Receipt, Failure> {
         let intent = &order.intent;
-        let known = self.journal.find(intent.id).map_err(|error| journal_before(&error))?;
+        let known = self.journal.find(intent.id).map_err(|error| order.journal_is_silent(&error))?;
         let used_before = known.is_some() || order.id_given;
         if let Some(record) = known {
             if let Some(field) = intent.difference(&record.intent) {
@@ -139,16 +150,17 @@ impl Machine {
     }
 
     /// Whether this id was begun before, so that it needs nothing but its answer.
-    pub(crate) fn has_begun(&self, intent: &Intent) -> Result<bool, Failure> {
-        let known = self.journal.find(intent.id).map_err(|error| journal_before(&error))?;
+    pub(crate) fn has_begun(&self, order: &Order) -> Result<bool, Failure> {
+        let known = self.journal.find(order.intent.id).map_err(|error| order.journal_is_silent(&error))?;
         Ok(known.is_some_and(|record| !record.may_begin_again()))
     }
 
     /// Nobody was let in. For a new id that is definite. An id that was sent before is another matter: "nothing
     /// happened" would be a lie that makes somebody withdraw twice.
-    pub(crate) fn not_let_in(&self, intent: &Intent, failure: Failure) -> Result<Receipt, Failure> {
+    pub(crate) fn not_let_in(&self, order: &Order, failure: Failure) -> Result<Receipt, Failure> {
+        let Order { intent, .. } = order;
         let id = intent.id;
-        let record = self.journal.find(id).map_err(|error| journal_before(&error))?;
+        let record = self.journal.find(id).map_err(|error| order.journal_is_silent(&error))?;
         let Some(record) = record.filter(|record| !record.may_begin_again()) else { return Err(failure) };
         if let Some(field) = intent.difference(&record.intent) {
             return Err(id_reused(id, &format!("its {field} differs")));
