@@ -225,7 +225,7 @@ fn a_machine_that_lost_its_journal_but_kept_its_key_is_fenced_off_and_touches_no
     atm.behind(&house.gateway);
     for _ in 0..2 {
         let (code, json) = atm.run_json(&arguments);
-        assert_eq!((code, text(keys(&json), "reason")), (5, "fenced_off".into()));
+        assert_eq!((code, text(keys(&json), "reason")), (3, "fenced_off".into()), "it is held");
         let cancel = atm.run_json(&["transaction", "cancel", &id, "--card", &customer.card]);
         assert_eq!((cancel.0, text(&cancel.1, "reason")), (3, "fenced_off".into()), "it is held");
         assert_eq!(atm.run(&["recover"]).code, 5);
@@ -399,7 +399,7 @@ fn a_transaction_can_be_looked_up_and_fenced_off() {
     let (code, json) = atm.run_json(&burnt);
     assert_eq!((code, text(&json, "status")), (1, "cancelled".into()));
     let plain = atm.run(&burnt);
-    assert!(plain.stderr.contains("The transaction is cancelled. Nothing was moved"), "{plain:?}");
+    assert!(plain.stderr.contains("The withdrawal is cancelled. Nothing was moved"), "{plain:?}");
     let (code, json) = atm.run_json(&["transaction", "cancel", &never, "--card", &stranger.card]);
     assert_eq!((code, json["status"].as_str()), (0, Some("cancelled")), "{json}");
     assert_eq!(house.balance(&customer).0, "900.00");

@@ -7,7 +7,7 @@ use atm_types::{Currency, Money, TransactionId};
 use tonic::Code;
 
 use super::sign_on::FENCED_OFF;
-use super::{Machine, journal_after, journal_before, judge};
+use super::{Machine, journal_after, journal_before, judge, sign_on};
 use crate::client::{Answer, read_failure};
 use crate::exit::{Exit, Failure};
 use crate::journal::{CardTag, Ending, Record, State};
@@ -70,6 +70,7 @@ impl Machine {
             // As for a repeat: what the journal has from the bank is true whether the bank can be reached or not.
             Some(record)
                 if failure.exit == Exit::Unavailable
+                    && sign_on::leaves_the_journal_true(&failure)
                     && is_decided(record.state)
                     && !ended_without_the_bank(&record) =>
             {

@@ -10,7 +10,7 @@ use atm_types::TransactionId;
 use tokio::time::Instant;
 
 use super::judge::{self, Failed};
-use super::{Machine, journal_after, journal_before};
+use super::{Machine, journal_after, journal_before, sign_on};
 use crate::client::{Answer, Session, attempts};
 use crate::exit::{Exit, Failure};
 use crate::journal::{Ending, Event, Intent, JournalError, Kind, Outage, PaidIn, Plan, Record, State};
@@ -40,8 +40,8 @@ impl Order {
 }
 
 impl Machine {
-    /// Carries an order out, or repeats the answer if its id was used before. Every error is definite:
-    /// what is not known is a receipt that says so.
+    /// Carries an order out, or repeats the answer if its id was used before. What is not known is a receipt or a
+    /// failure with the exit code for that; every other one is definite.
     pub(crate) async fn perform(
         &mut self,
         session: &Session,
@@ -62,9 +62,8 @@ impl Machine {
                 return self.resume(record, deadline).await;
             }
         }
-        if self.journal.is_fenced(intent.id).map_err(|error| journal_before(&error))? {
-            let receipt = self.fence_unjournaled(intent.id, deadline).await;
-            return receipt.map_err(|failure| failure.in_doubt(intent.id));
+        if self.journal.is_fenced(intent.id).map_err(|error| order.journal_is_silent(&error))? {
+            return self.repeat_fenced(session, intent, deadline).await;
         }
         // Also an id that never left this machine may have been fenced off since.
         if used_before && let Some(receipt) = self.replay(session, intent, deadline).await? {
@@ -99,6 +98,27 @@ impl Machine {
             },
         };
         self.finish(intent.id, &event, deadline).await.map_err(|error| journal_after(&error, intent.id))
+    }
+
+    /// The id was cancelled here without being known: nothing begins under it any more.
+    async fn repeat_fenced(
+        &mut self,
+        session: &Session,
+        intent: &Intent,
+        deadline: Deadline,
+    ) -> Result<Receipt, Failure> {
+        let fenced = self.fence_unjournaled(intent.id, deadline).await;
+        let receipt = fenced.map_err(|failure| failure.in_doubt(intent.id))?;
+        match receipt.status {
+            // The cancel came too late. Whether it was the same order only the bank can say.
+            Status::Posted | Status::Captured => {
+                let replayed = self.replay(session, intent, deadline).await?;
+                replayed.ok_or_else(|| id_reused(intent.id, "it belongs to another transaction"))
+            }
+            Status::CapturePending | Status::Declined | Status::Cancelled | Status::Unknown => {
+                Ok(Receipt { kind: Some(intent.kind), ..receipt })
+            }
+        }
     }
 
     /// Writes the INTENT, once everything is there that the transaction will need: no older withdrawal of this card
@@ -161,11 +181,17 @@ impl Machine {
         let Order { intent, .. } = order;
         let id = intent.id;
         let record = self.journal.find(id).map_err(|error| order.journal_is_silent(&error))?;
-        let Some(record) = record.filter(|record| !record.may_begin_again()) else { return Err(failure) };
+        let Some(record) = record.filter(|record| !record.may_begin_again()) else {
+            let believed = sign_on::leaves_the_journal_true(&failure);
+            return Err(if believed { failure } else { order.not_looked_up(failure) });
+        };
         if let Some(field) = intent.difference(&record.intent) {
             return Err(id_reused(id, &format!("its {field} differs")));
         }
         if failure.exit == Exit::Unavailable {
+            if !sign_on::leaves_the_journal_true(&failure) {
+                return Err(failure.in_doubt(id));
+            }
             // What the journal knows is true whether the bank can be reached or not; the balance is for those who
             // show their PIN.
             return Ok(Receipt { balance: None, when: When::BeforeUnasked, ..Receipt::of(&record) });

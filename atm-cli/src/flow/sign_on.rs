@@ -150,6 +150,12 @@ impl Machine {
 /// The reason of a failure of a machine whose place another start took.
 pub(super) const FENCED_OFF: &str = "fenced_off";
 
+/// Whether what the journal says of the past holds, although the machine is kept out for this reason: not when the bank
+/// has forgotten a part of it, nor when the machine goes on with another disk.
+pub(super) fn leaves_the_journal_true(failure: &Failure) -> bool {
+    failure.reason != FENCED_OFF && failure.reason != Outage::BankWentBack.name()
+}
+
 /// Until the bank's operators decide otherwise, nothing that this disk says may be believed.
 pub(super) fn fenced_off() -> Failure {
     Failure::new(

@@ -75,11 +75,13 @@ impl Receipt {
             (State::Done | State::StackPending, _) => Status::Captured,
             (State::Voided | State::ReturnPending, Some(Ending::Declined)) => Status::Declined,
             (State::Voided | State::ReturnPending, _) => Status::Cancelled,
-            (State::Presented | State::CapturePending, _) => Status::CapturePending,
+            (State::CapturePending, _) => Status::CapturePending,
             (
                 State::Intent
                 | State::Authorized
                 | State::Dispensing
+                // How much of it was taken the device was not asked yet.
+                | State::Presented
                 | State::VoidPending
                 | State::SuspendPending
                 | State::Suspect,
@@ -180,9 +182,7 @@ impl Receipt {
             Status::Captured | Status::Posted | Status::Declined | Status::Cancelled => {}
         }
         if self.when == When::BeforeUnasked {
-            screen.note(
-                "The bank could not be asked: this is what the machine's journal says, and no PIN was checked.",
-            );
+            screen.note("This is what the machine's journal says; the bank did not confirm it, nor the PIN.");
         }
         screen.result(&format!("Transaction {}", self.id));
         if super::lost().is_some() {

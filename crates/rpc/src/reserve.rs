@@ -21,11 +21,11 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Takes `bytes` in `directory`; without them the service works all the same, until the disk is full.
+    /// Takes `bytes` in `directory`. Without them the service takes the disk for full.
     pub fn open(directory: &Path, bytes: u64) -> Self {
         let mut reserve = Self { path: directory.join(FILE), bytes, held: false };
-        if bytes > 0 && !reserve.restore() {
-            tracing::warn!(path = %reserve.path.display(), "the disk has no room for the reserve");
+        if let Err(error) = reserve.take() {
+            tracing::warn!(path = %reserve.path.display(), %error, "the reserve cannot be kept");
         }
         reserve
     }
@@ -42,14 +42,20 @@ impl Reserve {
 
     /// Takes the room again; whether that worked.
     pub fn restore(&mut self) -> bool {
-        if !self.held {
-            self.held = fill(&self.path, self.bytes).is_ok();
-            if !self.held {
-                // A part of it is worth less than room for the database.
-                let _ = fs::remove_file(&self.path);
-            }
+        self.take().is_ok()
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        if self.held || self.bytes == 0 {
+            return Ok(());
         }
-        self.held
+        let taken = fill(&self.path, self.bytes);
+        self.held = taken.is_ok();
+        if !self.held {
+            // A part of it is worth less than room for the database.
+            let _ = fs::remove_file(&self.path);
+        }
+        taken
     }
 }
 

@@ -65,16 +65,21 @@ impl Scene {
         let command = self.target.restart.as_deref().unwrap_or_default();
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let ended = timeout_at(until, shell.status()).await.context("the restart command does not end")??;
-        ensure!(ended.success(), "the restart command failed: {ended}");
-
         let breaks = async {
             while timeout(IN_USE, broken.cancelled()).await.is_err() {
                 answers(&mut held).await;
             }
         };
-        if timeout_at(until, breaks).await.is_err() {
-            let reason = format!("the server was not restarted: its connection stayed open for {patience:?}");
+        let (ended, broke) = tokio::join!(timeout_at(until, shell.status()), timeout_at(until, breaks));
+        let reason = match ended.ok().transpose()? {
+            None => Some("the restart command does not end".to_owned()),
+            Some(ended) if !ended.success() => Some(format!("the restart command failed: {ended}")),
+            Some(_) if broke.is_err() => {
+                Some(format!("the server was not restarted: its connection stayed open for {patience:?}"))
+            }
+            Some(_) => None,
+        };
+        if let Some(reason) = reason {
             return Err(NotTried(self.not_restarted.get_or_init(|| reason).clone()).into());
         }
         let mut client = self.client()?;

@@ -99,7 +99,7 @@ fn spent_too_much(step: &Step, accounts: &BTreeMap<AccountId, Account>) -> Optio
     overdrawn.then(|| Violation::new(3, what()))
 }
 
-/// 15 and 16: one order without gaps, batch after batch, that never goes back; and nothing beside it.
+/// 14, 15 and 16: one order without gaps, batch after batch, that never goes back; and nothing beside it.
 pub(super) fn order(evidence: &Evidence) -> Vec<Violation> {
     let ledger = &evidence.ledger;
     let mut found = Vec::new();

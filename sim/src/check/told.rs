@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use atm_ledger::storage::Head;
 use atm_ledger_core::{Action, Step};
 use atm_types::TransactionId;
 
@@ -13,6 +14,8 @@ use crate::evidence::{Evidence, Told};
 struct Booked {
     /// What was posted, in minor units.
     posted: i64,
+    /// The first step that posted any of it.
+    first: Option<u64>,
     /// Whether the withdrawal was frozen: then a person decides, whatever a customer was told before.
     suspended: bool,
 }
@@ -27,13 +30,14 @@ pub(super) fn receipts_are_true(evidence: &Evidence) -> Vec<Violation> {
 fn judge(evidence: &Evidence, told: &Told, booked: Booked) -> Option<Violation> {
     let id = told.transaction?;
     let (invariant, wrong) = match told.status.as_str() {
-        _ if nothing_happened(told) => (9, booked.posted != 0 && is_last(evidence, told, id)),
-        "captured" | "capture_pending" | "posted" if booked.posted == 0 => (14, !booked.suspended),
+        _ if nothing_happened(told) => {
+            (9, booked.posted != 0 && (is_last(evidence, told, id) || was_posted(evidence, told, id, booked)))
+        }
+        "captured" | "posted" if booked.posted == 0 => (14, true),
+        "capture_pending" if booked.posted == 0 => (14, !booked.suspended),
         // What was presented counts as out until the device was asked how much of it was taken.
         "capture_pending" => (9, !booked.suspended && told.amount.is_some_and(|most| booked.posted > most)),
-        "captured" | "posted" => {
-            (9, !booked.suspended && told.amount.is_some_and(|amount| amount != booked.posted))
-        }
+        "captured" | "posted" => (9, told.amount.is_some_and(|amount| amount != booked.posted)),
         "declined" | "cancelled" => {
             let is_final = told.exit == 1 || (told.kind == "cancel" && told.exit == 0);
             (9, is_final && booked.posted != 0)
@@ -61,6 +65,15 @@ fn is_last(evidence: &Evidence, told: &Told, id: TransactionId) -> bool {
     evidence.pressed.iter().all(|pressed| pressed.transaction != id || pressed.at <= told.at)
 }
 
+/// Whether the books had it already when the key was pressed.
+fn was_posted(evidence: &Evidence, told: &Told, id: TransactionId, booked: Booked) -> bool {
+    let presses = evidence.pressed.iter().filter(|press| press.transaction == id && press.at <= told.at);
+    let began = presses.map(|press| press.at).max();
+    let posted = |head: &Head| booked.first.is_some_and(|first| head.sequence >= first);
+    let seen = evidence.ledger.heads.iter().find(|(_, head)| posted(head)).map(|(at, _)| *at);
+    seen.zip(began).is_some_and(|(seen, began)| seen < began)
+}
+
 fn booked(steps: &[Step]) -> BTreeMap<TransactionId, Booked> {
     let mut books: BTreeMap<TransactionId, Booked> = BTreeMap::new();
     for step in steps {
@@ -69,7 +82,10 @@ fn booked(steps: &[Step]) -> BTreeMap<TransactionId, Booked> {
             Action::Post { transfer, .. }
             | Action::Capture { transfer, .. }
             | Action::CaptureLate { transfer, .. }
-            | Action::Resolve { transfer, .. } => entry.posted += transfer.amount,
+            | Action::Resolve { transfer, .. } => {
+                entry.posted += transfer.amount;
+                entry.first.get_or_insert(step.commit_sequence);
+            }
             Action::Suspend { .. } => entry.suspended = true,
             Action::OpenAccount(_)
             | Action::Hold { .. }

@@ -24,10 +24,12 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Damaged`] when what follows the checkpoint does not replay or does not hash to the head.
     pub(crate) fn load(
-        store: Box<dyn Store>,
+        mut store: Box<dyn Store>,
         limits: Limits,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
+        // The room may have been given up to open the books at all.
+        let room = if store.restore_reserve() { Room::Plenty } else { Room::Reserve };
         let mut writer = Self {
             store,
             limits,
@@ -39,7 +41,7 @@ impl Writer {
                 recent: RecentIds::after(Checkpoint::EMPTY.newest_id),
                 checkpointed: 0,
                 holds: HoldChanges::default(),
-                room: Room::Plenty,
+                room,
                 encoded: EncodedSteps::default(),
             },
             room_checked: tokio::time::Instant::now(),

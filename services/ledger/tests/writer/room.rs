@@ -58,6 +58,19 @@ async fn when_the_reserve_is_used_up_too_only_what_was_recorded_is_answered() {
 }
 
 #[tokio::test]
+async fn a_start_that_had_to_give_up_the_reserve_leaves_the_room_to_captures_and_cancels() {
+    let (disk, books) = books_with_a_hold().await;
+    drop(books);
+    disk.set_reserve(false);
+    let books = Books::start(disk.open());
+    let answers = books.ledger.execute(vec![hold(3, 100), capture(2, 600), cancel(5)], None).await.unwrap();
+    assert_eq!(answers[0], Answer::NoRoom);
+    assert_eq!(state(&answers[1]), Some(TransactionState::Captured));
+    assert_eq!(state(&answers[2]), Some(TransactionState::Cancelled));
+    assert_eq!(books.findings().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn when_there_is_room_again_everything_is_recorded_again() {
     let (disk, books) = books_with_a_hold().await;
     disk.set_reserve(false);
